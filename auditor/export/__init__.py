@@ -1,0 +1,1 @@
+"""Take-away: the edited checkpoint, session files and reports."""
