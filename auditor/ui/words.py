@@ -1,0 +1,111 @@
+"""Plain words for what the engine measured, and small pieces of escaped HTML. Pure functions.
+
+Whatever a visitor or the model wrote goes through `escape` before it reaches the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from auditor.types import Check, Edit, EditRequest
+
+CHECKS = {
+    "paraphrase": ("Still true when asked differently",
+                   "average chance of the new answer over seven rephrasings"),
+    "behaviour": ("Other behaviour left alone",
+                  "how much its next-word choices moved on 25 fixed, unrelated questions"),
+    "fingerprint": ("Working memory left alone",
+                    "likeness of the model's working memory before and after, 1 = the same"),
+}
+"""Name of a check to its title and to what the number is."""
+
+
+def verdict(passed: bool | None) -> str:
+    """A verdict in a shape and a word, never in colour alone."""
+    return "◐ not measured" if passed is None else "✔ passed" if passed else "✖ failed"
+
+
+def light(passed: bool | None) -> str:
+    """The same as a badge."""
+    kind = "open" if passed is None else "good" if passed else "bad"
+    return f'<span class="badge {kind}">{verdict(passed)}</span>'
+
+
+def limit(check: Check) -> str:
+    """The limit of a check as words."""
+    return f"{'at least' if check.direction == 'at least' else 'below'} {check.threshold:g}"
+
+
+def percent(share: float) -> str:
+    """A probability as a percentage that never claims 0 or 100 by rounding."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
+def number(value: float) -> str:
+    """A figure with three significant digits."""
+    return "0" if value == 0 else f"{value:.3g}"
+
+
+def seconds(left: float | None) -> str:
+    """Remaining time as words; empty when it is not known."""
+    if left is None:
+        return ""
+    return "almost done" if left < 1 else f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left"
+
+
+def change(request: EditRequest) -> str:
+    """One accepted change as a short line of text."""
+    return f"{request.prompt}: “{request.target_old or '…'}” → “{request.target_new}”"
+
+
+def layers(edit: Edit) -> str:
+    """The layers an edit touches."""
+    return ", ".join(str(layer) for layer in edit.layers)
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun: 1 change, 2 changes."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def note(text: str, kind: str = "plain") -> str:
+    """A sentence in its own box: plain, good, bad, or quiet. The text is escaped."""
+    shape = {"good": "✔ ", "bad": "✖ ", "warn": "◐ "}.get(kind, "")
+    return f'<p class="note {kind}">{shape}{escape(text)}</p>' if text else ""
+
+
+def status(text: str = "", share: float | None = None, left: float | None = None) -> str:
+    """What is going on just now, with a bar where its length is known; read out by screen readers."""
+    tail = f" · {seconds(left)}" if left is not None else ""
+    bar = "" if share is None else f'<progress max="1" value="{min(max(share, 0.0), 1.0):.3f}" aria-label="progress"></progress>'
+    return f'<div class="status" role="status" aria-live="polite">{bar}<span>{escape(text + tail)}</span></div>'
+
+
+def problem(text: str) -> str:
+    """A message about something the visitor can mend; read out at once."""
+    return f'<p class="note bad" role="alert">✖ {escape(text)}</p>'
+
+
+def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "") -> str:
+    """An HTML table with caption and headings; cells are escaped unless they are `Raw`."""
+    rows = list(rows)
+    if not rows:
+        return note(empty, "quiet")
+    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headers)
+    body = "".join("<tr>" + "".join(_cell(i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)
+    return (f'<div class="table" tabindex="0" role="region" aria-label="{escape(caption, quote=True)}"><table>'
+            f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+class Raw(str):
+    """HTML made by this module, to be shown as it is."""
+
+
+def _cell(index: int, value: object) -> str:
+    text = value if isinstance(value, Raw) else escape(str(value))
+    numeric = isinstance(value, str) and value[:1] in "+-−<>0123456789" and len(value) < 10
+    kind = ' class="number"' if numeric else ""
+    return f'<th scope="row">{text}</th>' if index == 0 else f"<td{kind}>{text}</td>"
