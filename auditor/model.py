@@ -16,7 +16,7 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,46 @@ class TargetScores:
     @property
     def probability(self) -> Tensor:
         return self.total.exp()
+
+
+class Past:
+    """Keys and values of earlier positions: they stand in for positions that are the same in every pass.
+
+    `Past(keep=True)` records what a pass computes; `.before(stop)` is that record, cut before a position (one for all
+    rows, or one per row), and serves it to later passes whose rows start there. A pass may have a multiple of its rows.
+    """
+
+    def __init__(self, pairs: Mapping[int, tuple[Tensor, Tensor]] | None = None, stop: int | Tensor = 0, *,
+                 keep: bool = False):
+        self._pairs, self._keep, self.stop = dict(pairs or {}), keep, stop
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def before(self, stop: int | Tensor, rows: slice = slice(None), *, keep: bool = False) -> Past:
+        """What this pass recorded of `rows`, at the positions before `stop` (an int, or [row] positions)."""
+        width = int(torch.as_tensor(stop).max())
+        return Past({i: (k[rows, :, :width], v[rows, :, :width]) for i, (k, v) in self.kept.items()}, stop, keep=keep)
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_) -> tuple[Tensor, Tensor]:
+        """Join recorded and new keys and values, [row, head, pos, d_head]; called by the attention of a layer."""
+        if layer in self._pairs:
+            keys, values = (torch.cat([old.repeat(len(new) // len(old), 1, 1, 1), new], dim=2)
+                            for old, new in zip(self._pairs[layer], (keys, values)))
+        if self._keep:
+            self.kept[layer] = keys, values
+        return keys, values
+
+    def positions(self, width: int, device: torch.device) -> Tensor:
+        """[1 or row, pos] absolute positions of a pass of `width` new columns."""
+        return torch.as_tensor(self.stop, device=device).reshape(-1, 1) + torch.arange(width, device=device)
+
+    def mask(self, width: int, device: torch.device) -> Tensor | None:
+        """[row, 1, new, old + new] what each new column may see; None where all rows start at one position."""
+        if not isinstance(self.stop, Tensor):
+            return None
+        old = torch.arange(int(self.stop.max()), device=device) < self.stop.to(device)[:, None]  # (row, old)
+        new = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        rows = len(old)
+        return torch.cat([old[:, None].expand(rows, width, -1), new.expand(rows, -1, -1)], dim=2)[:, None]
 
 
 class SharedModel:
@@ -168,13 +208,18 @@ class SharedModel:
         self._check_held()
         return self._neox.embed_in(ids)
 
-    def run(self, hidden: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Residual stream entering layer `start` to the one entering layer `stop`."""
+    def run(self, hidden: Tensor, start: int = 0, stop: int | None = None, *, past: Past | None = None) -> Tensor:
+        """Residual stream entering layer `start` to the one entering layer `stop`.
+
+        With `past`, `hidden` holds only the positions from `past.stop` on.
+        """
         self._check_held()
-        positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
-        rotary = self._neox.rotary_emb(hidden, positions)
+        past = past or Past()
+        positions = past.positions(hidden.shape[1], hidden.device)
+        mask, rotary = past.mask(hidden.shape[1], hidden.device), self._neox.rotary_emb(hidden, positions)
         for layer in self._neox.layers[start:stop]:
-            hidden = layer(hidden, attention_mask=None, position_ids=positions, position_embeddings=rotary)
+            hidden = layer(hidden, attention_mask=mask, position_ids=positions, position_embeddings=rotary,
+                           layer_past=past)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
         return hidden
 
