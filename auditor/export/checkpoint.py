@@ -1,0 +1,199 @@
+"""Write the edited model as one `.pt` file, under the base checkpoint's own key names, and its factors beside it.
+
+1. The key names come from the checkpoint's file headers (`embed_out.weight` stays what it is called there).
+2. Tensors are of one precision, the live one. Where the file has that precision too, they are memory-mapped from it; else
+   they are references to the live model's own base tensors. Either way no second model is held in memory.
+3. Each touched W_out is `model.merged(...)`, the same function as in live use: what was validated is what is written.
+4. Room on the disk is checked first. The file is written under the name `….part` and renamed when it is complete.
+
+The file holds tensors and nothing else: `torch.load(path, weights_only=True)` reads it, and
+`GPTNeoXForCausalLM.from_pretrained(None, config=…, state_dict=…)` takes what was read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from auditor.editor.loop import belongs
+from auditor.errors import NotEnoughRoom, Stopped, UserError
+from auditor.model import SharedModel, weight_files
+from auditor.types import Edit, Session, combined
+
+W_OUT = "gpt_neox.layers.{layer}.mlp.dense_4h_to_h.weight"
+HEADS = ("embed_out.weight", "lm_head.weight")
+"""Two names of one tensor: transformers before and since 5.14."""
+SPARE = 16 * 2**20
+"""Bytes left free on the disk beyond the file itself."""
+PULSE = 0.2
+"""Seconds between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Where an export lies: checkpoint, low-rank factors, record; and the checkpoint's size in bytes."""
+
+    checkpoint: Path
+    factors: Path
+    record: Path
+    size: int
+
+
+class _Watched:
+    """A binary file that counts what is written into it and can be told to stop."""
+
+    def __init__(self, file: Any):
+        self.file, self.done, self.stopped = file, 0, threading.Event()
+
+    def write(self, data: Any) -> int:
+        if self.stopped.is_set():
+            raise Stopped("The export was stopped; nothing was left behind.")
+        self.done += memoryview(data).nbytes
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def export(model: SharedModel, session: Session, folder: str | Path) -> Exported:
+    """Write checkpoint, factors and record into `folder`; raises NotEnoughRoom, SessionRejected, UserError."""
+    steps = exporting(model, session, folder)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def exporting(model: SharedModel, session: Session, folder: str | Path) -> Iterator[tuple[int, int]]:
+    """The same with progress: yield (bytes written, bytes in all), return Exported. Closing it leaves nothing behind."""
+    if not session.edits:
+        raise UserError("There is nothing to take away yet: accept a change first.")
+    belongs(session, model)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = state_dict(model, session.edits)
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    _check_room(folder, size)                                                                              # 4
+    checkpoint = folder / f"{public_name(model.id)}-edited.pt"
+    yield from _save(tensors, checkpoint, size)
+    factors, record = folder / "edits.safetensors", folder / "edits.json"
+    save_factors(session.edits, factors)
+    _replace(record, json.dumps(describe(model, session), indent=2, ensure_ascii=False).encode())
+    return Exported(checkpoint, factors, record, checkpoint.stat().st_size)
+
+
+def state_dict(model: SharedModel, edits: Sequence[Edit]) -> dict[str, Tensor]:
+    """The edited weights under the base checkpoint's key names, in the live precision, on the CPU where they come from file."""
+    live, names = _live(model), []
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files(model.folder):
+        found = _mapped(path)
+        names += [name for name in found if _alias(name, live) in live]                                    # 1
+        tensors.update(found)
+    same = all(tensors[name].dtype == model.dtype for name in names)
+    state = {name: tensors[name] if same else live[_alias(name, live)] for name in sorted(names)}          # 2
+    for layer, delta in combined(tuple(edits)).items():                                                    # 3
+        base = live[W_OUT.format(layer=layer)]
+        state[W_OUT.format(layer=layer)] = model.merged(layer, delta, base=base).cpu()
+    return {name: tensor.detach().to(model.dtype) for name, tensor in state.items()}
+
+
+def _live(model: SharedModel) -> dict[str, Tensor]:
+    """The live base tensors by plain name; taken while no edits are applied, and never written by anybody."""
+    with model.applied():
+        return {name.replace("._original_component", ""): tensor for name, tensor in model.hf.state_dict().items()}
+
+
+def _alias(name: str, live: dict[str, Tensor]) -> str:
+    """The live model's name of a tensor: only the head has two."""
+    return next((head for head in HEADS if head in live), name) if name in HEADS else name
+
+
+def _mapped(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weight file, memory-mapped; each has a storage of its own extent."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    return torch.load(path, mmap=True, weights_only=True)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        raise NotEnoughRoom(f"The file needs {size / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB left. "
+                            "Delete older exports or choose another folder.")
+
+
+def _save(tensors: dict[str, Tensor], path: Path, size: int) -> Iterator[tuple[int, int]]:
+    """Write beside the final name in a thread, report progress, then rename."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(part, "wb") as file, ThreadPoolExecutor(1) as pool:
+            watched = _Watched(file)
+            try:
+                saving = pool.submit(torch.save, tensors, watched)
+                while not wait([saving], PULSE).done:
+                    yield min(watched.done, size), size
+                saving.result()
+            finally:
+                watched.stopped.set()
+        os.replace(part, path)
+        yield size, size
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_factors(edits: Sequence[Edit], path: Path) -> None:
+    """Write the low-rank factors: keys `id.i.left` [d_mlp, r] and `id.i.right` [r, d_model], fp32."""
+    tensors = {f"{edit.id}.{i}.{side}": getattr(patch, side).contiguous().clone()
+               for edit in edits for i, patch in enumerate(edit.patches) for side in ("left", "right")}
+    part = path.with_name(f"{path.name}.part")
+    save_file(tensors, part, metadata={"format": "pt"})
+    os.replace(part, path)
+
+
+def describe(model: SharedModel, session: Session) -> dict:
+    """What `edits.json` says: the base, every edit with its request, method, layers, checks and scores, and versions."""
+    return {
+        "format": "model-auditor edits 1",
+        "model": public_name(model.id), "fingerprint": model.fingerprint, "precision": str(model.dtype).removeprefix("torch."),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "safetensors")},
+        "norms": {str(layer): norm for layer, norm in session.norms().items()},
+        "edits": [{
+            "id": e.edit.id, "request": dataclasses.asdict(e.edit.request), "method": e.edit.method,
+            "config": dict(e.edit.config), "layers": list(e.edit.layers), "fitted_on": list(e.edit.fitted_on),
+            "norms": [patch.norm for patch in e.edit.patches], "notes": dict(e.edit.notes),
+            "checks": [{**dataclasses.asdict(check), "passed": check.passed} for check in e.report.checks],
+            "scores": [dataclasses.asdict(score) for score in e.scores]} for e in session.entries],
+        "how_to_load": [
+            "config = AutoConfig.from_pretrained(BASE)  # the model that was edited",
+            "state = torch.load(FILE, weights_only=True)",
+            f"GPTNeoXForCausalLM.from_pretrained(None, config=config, state_dict=state, dtype={model.dtype})"],
+    }
+
+
+def public_name(model_id: str) -> str:
+    """The model's name without folders of this machine, fit for a file name."""
+    return re.sub(r"[^\w.-]+", "-", model_id.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]) or "model"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    os.replace(part, path)

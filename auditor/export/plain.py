@@ -1,0 +1,44 @@
+"""What every file of a take-away needs: plain values, names without folders, writing in one piece."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON types: dataclasses become objects, tuples lists, tensors nested lists, NaN and infinity null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Tensor):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def public_name(model_id: str) -> str:
+    """The model's name without folders of this machine, fit for a file name."""
+    return re.sub(r"[^\w.-]+", "-", model_id.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]) or "model"
+
+
+def part_of(path: Path) -> Path:
+    """The name under which a file is written until it is complete."""
+    return path.with_name(f"{path.name}.part")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file in one piece: whoever finds it finds it complete."""
+    part_of(path).write_text(text, encoding="utf-8")
+    os.replace(part_of(path), path)

@@ -1,0 +1,159 @@
+"""A session as one file: safetensors with the words as JSON in its header. No pickle, so reading it runs no code.
+
+1. `save` writes every accepted edit's factors as tensors `id.i.left`, `id.i.right`, and all else as JSON.
+2. `load` checks size, form, model, layer numbers, shapes, precision and finiteness, and that each edit still has the id
+   that its content hashes to. Anything wrong raises SessionRejected with one plain sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from auditor.editor.loop import belongs
+from auditor.errors import InvalidRequest, SessionRejected
+from auditor.export.plain import part_of, public_name
+from auditor.model import SharedModel
+from auditor.types import BenchmarkScore, Case, Check, Edit, EditRequest, Entry, Session, ValidationReport, WeightDelta
+
+FORMAT = "model-auditor session 1"
+MAX_BYTES = 256 * 2**20
+"""Largest accepted file. An edit of a 2.8B model is 51 KB; its evidence some hundred KB."""
+MAX_EDITS = 5000
+MAX_RANK = 4096
+"""Most columns of all factors of one edit together."""
+
+
+def save(session: Session, path: str | Path) -> Path:
+    """Write a session; the file appears only when it is complete."""
+    path = Path(path)
+    tensors = {f"{edit.id}.{i}.{side}": getattr(patch, side).contiguous().clone()
+               for edit in session.edits for i, patch in enumerate(edit.patches) for side in ("left", "right")}
+    words = {"model": public_name(session.model_id), "fingerprint": session.fingerprint,
+             "entries": [_entry_words(entry) for entry in session.entries]}
+    save_file(tensors or {"empty": torch.zeros(1)}, part_of(path),
+              metadata={"format": FORMAT, "session": json.dumps(words, default=str)})
+    os.replace(part_of(path), path)
+    return path
+
+
+def load(path: str | Path, model: SharedModel) -> Session:
+    """Read a session for this model; raises SessionRejected in plain words when it must not be used."""
+    path = Path(path)
+    if not path.is_file():
+        raise SessionRejected("There is no such file. Choose a session file that this program has saved.")
+    if path.stat().st_size > MAX_BYTES:
+        raise SessionRejected(f"This file has {path.stat().st_size / 2**20:.0f} MB; a session file has at most "
+                              f"{MAX_BYTES // 2**20} MB, so this is something else.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise SessionRejected("This is not a session file of this program. Choose one that it has saved.")
+            words = json.loads(header["session"])
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        session = _session(words, tensors, model)
+    except (SafetensorError, OSError):
+        raise SessionRejected("This file is not a session file, or it was cut short. Save the session again.") from None
+    except InvalidRequest as error:
+        raise SessionRejected(f"The session file holds a request that is not valid: {error}") from None
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise SessionRejected(f"The session file is damaged ({type(error).__name__}). Save the session again.") from None
+    belongs(session, model)
+    return dataclasses.replace(session, model_id=model.id)
+
+
+def _entry_words(entry: Entry) -> dict[str, Any]:
+    edit = entry.edit
+    return {"id": edit.id, "request": dataclasses.asdict(edit.request), "method": edit.method,
+            "config": dict(edit.config), "fingerprint": edit.fingerprint, "fitted_on": edit.fitted_on,
+            "losses": edit.losses, "notes": dict(edit.notes), "layers": edit.layers,
+            "report": dataclasses.asdict(entry.report), "scores": [dataclasses.asdict(score) for score in entry.scores]}
+
+
+def _session(words: dict, tensors: dict[str, Tensor], model: SharedModel) -> Session:
+    entries = [_entry(row, tensors, model) for row in _list(words["entries"], MAX_EDITS)]
+    if len({entry.edit.id for entry in entries}) < len(entries):
+        raise SessionRejected("The session file holds the same change twice. Save the session again.")
+    fingerprint = _text(words["fingerprint"])
+    if entries and not fingerprint:
+        raise SessionRejected("The session file does not say which weights its changes were made for.")
+    return Session(_text(words["model"]), fingerprint, tuple(entries))
+
+
+def _entry(row: dict, tensors: dict[str, Tensor], model: SharedModel) -> Entry:
+    layers = _list(row["layers"], model.n_layers)
+    if not layers:
+        raise SessionRejected("The session file holds a change without any layer.")
+    fingerprint = _text(row["fingerprint"])
+    if fingerprint != model.fingerprint:  # before any shape, which would be a less helpful complaint
+        belongs(Session("another model", fingerprint), model)
+    patches = tuple(_patch(layer, tensors[f"{row['id']}.{i}.left"], tensors[f"{row['id']}.{i}.right"], model)
+                    for i, layer in enumerate(layers))
+    edit = Edit(EditRequest(**row["request"]), _text(row["method"]), patches, fingerprint, dict(row["config"]),
+                tuple(map(_text, row["fitted_on"])), tuple(map(_number, row["losses"])),
+                {_text(name): _number(value) for name, value in row["notes"].items()})
+    if edit.id != row["id"]:
+        raise SessionRejected("A change in the session file is not the one that was saved: its content was altered.")
+    return Entry(edit, _report(row["report"], model), tuple(map(_score, row["scores"])))
+
+
+def _patch(layer: Any, left: Tensor, right: Tensor, model: SharedModel) -> WeightDelta:
+    if type(layer) is not int or not 0 <= layer < model.n_layers:
+        raise SessionRejected(f"The session file changes layer {layer!r}, and this model has layers 0 to {model.n_layers - 1}.")
+    if left.dtype != torch.float32 or right.dtype != torch.float32:
+        raise SessionRejected("The session file holds numbers of another precision than this program writes.")
+    rank = left.shape[-1] if left.dim() == 2 else 0
+    if not 1 <= rank <= MAX_RANK or left.shape != (model.d_mlp, rank) or right.shape != (rank, model.d_model):
+        raise SessionRejected(f"The session file holds a change of the wrong shape for this model at layer {layer}.")
+    if not (bool(left.isfinite().all()) and bool(right.isfinite().all())):
+        raise SessionRejected(f"The session file holds a change at layer {layer} that is not made of ordinary numbers.")
+    return WeightDelta(layer, left, right)
+
+
+def _report(row: dict, model: SharedModel) -> ValidationReport:
+    layer = row["layer"]
+    if type(layer) is not int or not 0 <= layer < model.n_layers:
+        raise ValueError("layer")
+    checks = tuple(Check(_text(c["name"]), _number(c["value"]), _number(c["threshold"]), _direction(c["direction"]),
+                         _text(c["summary"]), tuple(dict(line) for line in c["detail"])) for c in _list(row["checks"], 100))
+    return ValidationReport(layer, checks)
+
+
+def _score(row: dict) -> BenchmarkScore:
+    fields = {**row, "cases": tuple(Case(**case) for case in row["cases"]), "detail": dict(row["detail"]),
+              "interval": None if row["interval"] is None else tuple(map(_number, row["interval"])),
+              "value": None if row["value"] is None else _number(row["value"]), "threshold": _number(row["threshold"])}
+    return BenchmarkScore(**fields)
+
+
+def _direction(value: Any) -> Any:
+    if value not in ("at least", "at most"):
+        raise ValueError("direction")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("number")
+    return value
+
+
+def _list(value: Any, most: int) -> list:
+    if not isinstance(value, list) or len(value) > most:
+        raise TypeError("list")
+    return value
