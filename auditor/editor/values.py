@@ -1,0 +1,152 @@
+"""Value: what W_out should return for the subject, so that the model says the new answer.
+
+1. Everything that no step changes is computed once: the residual stream after the layer, the keys and values of the
+   positions before the subject's last token, and the essence prompt's next-word distribution.
+2. A vector delta is added to the MLP's output at the subject's last token in every context. (Pythia's blocks are
+   parallel, so this is the same as adding it to the block's output; only the layers above are run.)
+3. Adam lowers L(delta) = NLL of all target tokens, mean over contexts
+                        + kl_factor * KL(before || now) of the next word after "{subject} is a"
+                        + weight_decay * |delta| / |v0|^2.
+4. After each step |delta| is cut to clamp * |v0|. The search ends early when the loss is small or has stopped falling.
+
+v0 = W_out^T k + b_out is the value *at the averaged key*; so v - v0 is delta exactly, and W_out'^T k + b_out = v0 + delta
+is what the rank-one update promises. Meng et al. (2022), equation 4; the weight decay's form is that of their code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from auditor.editor.keys import Context
+from auditor.model import Past, SharedModel
+from auditor.types import Edit, Fitting
+
+PATIENCE = 5
+"""Steps without improvement after which the search ends."""
+LEAST_GAIN = 1e-3
+"""Smallest fall of the loss that counts as improvement, nats."""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """What the search found."""
+
+    delta: Tensor
+    """[d_model], fp32: v - v0."""
+    losses: tuple[float, ...]
+    probability: float
+    """Mean probability of the whole target over contexts, with delta added."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """How to search; the fields of RomeConfig that concern the value."""
+
+    steps: int
+    lr: float
+    weight_decay: float
+    clamp: float
+    kl_factor: float
+    stop_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """The constants of the search: one row per context, then the essence row. Columns start at the subject's last token."""
+
+    hidden: Tensor
+    """[row, pos, d_model] after the edited layer."""
+    past: Past
+    where: tuple[Tensor, Tensor, Tensor]
+    """Row, column and token of every target token to be predicted."""
+    rows: int
+    """Contexts: all rows but the last."""
+    essence: int
+    """Column at which the essence row's next word is read."""
+    before: Tensor
+    """[d_vocab] log-probabilities there, before the edit."""
+
+
+@torch.no_grad()
+def base_value(model: SharedModel, k: Tensor, layer: int) -> Tensor:
+    """v0 = W_out^T k + b_out in fp32, [d_model]. Call inside `applied`."""
+    linear = model.linear_out(layer)
+    return linear.weight.float() @ k + linear.bias.float()
+
+
+def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], essence: Context, v0: Tensor,
+        layer: int, how: Fit, *, edits: Sequence[Edit] = (), attempt: int = 1) -> Generator[Fitting, None, Value]:
+    """Search delta; yields one Fitting per step, outside the hold of the model, and returns a Value."""
+    with model.applied(edits):
+        batch = _prepare(model, contexts, target, essence, layer)                                            # 1
+    delta = torch.zeros_like(v0, requires_grad=True)
+    adam = torch.optim.Adam([delta], lr=how.lr)
+    losses: list[float] = []
+    for step in range(1, how.steps + 1):
+        with model.applied(edits), torch.enable_grad():
+            loss, probability = _loss(model, batch, delta, v0, layer, how)                                   # 2, 3
+            losses.append(float(loss.detach()))
+            ended = step == how.steps or losses[-1] < how.stop_loss or _flat(losses)
+            fitted = delta.detach().clone()
+            if not ended:
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+        with torch.no_grad():
+            largest = how.clamp * v0.norm()                                                                  # 4
+            if how.clamp and delta.norm() > largest:
+                delta.mul_(largest / delta.norm())
+        yield Fitting(layer=layer, attempt=attempt, step=step, steps=how.steps, loss=losses[-1],
+                      probability=float(probability))
+        if ended:
+            break
+    return Value(delta=fitted, losses=tuple(losses), probability=float(probability))
+
+
+@torch.no_grad()
+def _prepare(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], essence: Context,
+             layer: int) -> _Batch:
+    """Run all rows once and keep what the steps will need."""
+    rows = [(*c.tokens, *target[:-1]) for c in contexts] + [essence.tokens]
+    starts = [c.subject for c in (*contexts, essence)]
+    past = Past(keep=True)
+    entering = model.run(model.embed(model.pad(rows)), 0, layer + 1, past=past)
+    final = model.run(entering, layer + 1, past=past)
+    read = len(essence.tokens) - 1
+    before = model.logits(final[-1, read]).log_softmax(-1)
+    width = max(len(row) - start for row, start in zip(rows, starts))
+    start = torch.tensor(starts, device=model.device)
+    columns = (start[:, None] + torch.arange(width, device=model.device)).clamp_max(entering.shape[1] - 1)
+    each = torch.arange(len(rows), device=model.device)[:, None]
+    where = [(i, len(c.tokens) - 1 - c.subject + j, token)
+             for i, c in enumerate(contexts) for j, token in enumerate(target)]
+    return _Batch(hidden=entering[each, columns].float(), past=past.before(start), before=before,
+                  where=tuple(torch.tensor(column, device=model.device) for column in zip(*where)),
+                  rows=len(contexts), essence=read - essence.subject)
+
+
+def _loss(model: SharedModel, batch: _Batch, delta: Tensor, v0: Tensor, layer: int, how: Fit) -> tuple[Tensor, Tensor]:
+    """L(delta), and the mean probability of the whole target over contexts."""
+    width = batch.hidden.shape[1]
+    shift = torch.nn.functional.pad(delta[None], (0, 0, 0, width - 1))  # (pos, d_model): column 0 is the subject's last
+    hidden = model.run((batch.hidden + shift).to(model.dtype), layer + 1, past=batch.past)
+    row, column, token = batch.where
+    logprobs = model.logits(hidden[row, column]).log_softmax(-1)  # (target tokens, d_vocab)
+    picked = logprobs.gather(1, token[:, None]).view(batch.rows, -1)  # (context, target token)
+    loss = -picked.mean()
+    if how.weight_decay:  # the norm has no gradient at delta = 0, so it enters with its first step
+        loss = loss + how.weight_decay * delta.norm() / v0.norm() ** 2
+    if how.kl_factor:
+        now = model.logits(hidden[-1, batch.essence]).log_softmax(-1)
+        loss = loss + how.kl_factor * (batch.before.exp() * (batch.before - now)).sum()
+    return loss, picked.detach().sum(1).exp().mean()
+
+
+def _flat(losses: Sequence[float]) -> bool:
+    """True when the last PATIENCE steps brought no improvement."""
+    earlier, recent = losses[:-PATIENCE], losses[-PATIENCE:]
+    return bool(earlier) and min(recent) > min(earlier) - LEAST_GAIN
