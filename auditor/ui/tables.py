@@ -79,6 +79,8 @@ def _rows(caption: str, detail: Sequence[Mapping]) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return number(value) if isinstance(value, float) else str(value)
 
 

@@ -109,3 +109,46 @@ def _cell(index: int, value: object) -> str:
     numeric = isinstance(value, str) and value[:1] in "+-−<>0123456789" and len(value) < 10
     kind = ' class="number"' if numeric else ""
     return f'<th scope="row">{text}</th>' if index == 0 else f"<td{kind}>{text}</td>"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Sentences as a list; escaped."""
+    return "<ul class=\"stages\">" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>" if items else ""
+
+
+def looked(look, request: EditRequest) -> str:
+    """What a Look found, in two or three sentences."""
+    word, chance = look.top[0]
+    text = (f"After “{look.prompt}” the likeliest next word is “{word.strip() or word!r}” ({percent(chance)}). "
+            f"As a whole, the answer “{request.target_old or look.old_answer}” has a chance of {percent(look.old)}, and "
+            f"“{request.target_new}” of {percent(look.new)}.")
+    if look.rows:
+        wins = sum(row.new > row.old for row in look.rows)
+        text += f" Asked in {len(look.rows)} other ways, it prefers the new answer in {wins}."
+    return text
+
+
+def compared(rows: Sequence) -> str:
+    """What a before/after comparison found, in one sentence."""
+    changed = sum(row.before.strip() != row.after.strip() for row in rows)
+    return f"Of {count(len(rows), 'question')}, {changed} got a different answer after the changes."
+
+
+def bounded(rows: Sequence) -> str:
+    """What the refusal boundary measurement found, in plain sentences."""
+    probes, own = ([r for r in rows if (r.group == "probe") is wanted] for wanted in (True, False))
+    text = _shifted("On the fixed refusal questions", probes)
+    return f"{text} {_shifted('On this topic', own)}" if own else text
+
+
+def _shifted(where: str, rows: Sequence) -> str:
+    if not rows:
+        return ""
+    mean = sum(r.shift for r in rows) / len(rows)
+    way = "did not move" if abs(mean) < 0.005 else f"leans {'more' if mean > 0 else 'less'} to decline ({mean:+.2f} on average)"
+    return f"{where} the model {way}; its next-word choices moved by {sum(r.kl for r in rows) / len(rows):.3f} on average."
+
+
+def modelcard(name: str, text: str) -> str:
+    """The line that says which model is in use; escaped."""
+    return f'<p class="modelcard"><strong>Model in use: {escape(name)}.</strong> {escape(text)}</p>'

@@ -1,0 +1,159 @@
+"""The front desk: runs a visitor's errand beside the page, keeps time, hears Stop, and keeps tracebacks off the page.
+
+1. `watch` runs an event stream in a thread of its own, so that the page goes on hearing Stop and counting seconds while
+   one long step is under way. It yields the events, and None twice a second while there are none.
+2. `stop` sets the visitor's flag; `watch` then raises Stopped at once, and the thread closes the engine's generator at
+   its next event. A closed browser tab ends an errand in the same way.
+3. `serve` ties a button to a handler: all errands share one queue (`model`), Stop is live while they run, and whatever
+   is raised turns into a sentence beside the button.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gradio as gr
+
+from auditor import gpu
+from auditor.errors import AuditorError, InvalidRequest, Stopped
+from auditor.ui import words
+
+TICK = 0.5
+"""Seconds between two signs of life while the engine is silent."""
+QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
+"""All events that need the model wait in one line."""
+STOPPED = "Stopped; nothing was changed."
+log = logging.getLogger(__name__)
+_END = object()
+
+
+class Desk:
+    """One per page; holds each visitor's stop flag and how long each kind of errand usually takes."""
+
+    def __init__(self) -> None:
+        self._flags: dict[str, threading.Event] = {}
+        self._pace: dict[str, float] = {}
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="errand")
+
+    # Errands
+
+    def watch(self, visitor: str | None, events: Iterator[Any]) -> Iterator[Any]:
+        """Yield what `events` yields, and None while it is silent; raises Stopped after `stop(visitor)`."""
+        flag = self._flags[visitor or ""] = threading.Event()
+        box: queue.SimpleQueue = queue.SimpleQueue()
+        future = self._pool.submit(contextvars.copy_context().run, _feed, events, box, flag)
+        try:
+            while (event := _next(box)) is not _END:
+                if flag.is_set():
+                    raise Stopped(STOPPED)
+                yield event
+            future.result()
+        finally:
+            flag.set()
+            if self._flags.get(visitor or "") is flag:
+                del self._flags[visitor or ""]
+
+    def answer(self, request: gr.Request, status: gr.HTML, doing: str, task: Callable, *args: Any, **options: Any):
+        """Run one model task to its end, telling the time in `status`; the generator's value is the task's."""
+        start, name, found = time.monotonic(), task.__name__, []
+        for event in self.watch(request.session_hash, _once(task, args, options)):
+            found += [event] if event is not None else []
+            yield {status: self._tell(doing, name, time.monotonic() - start)}
+        self._pace[name] = time.monotonic() - start
+        return found[0][0]
+
+    def _tell(self, doing: str, name: str, spent: float) -> str:
+        usual = self._pace.get(name)
+        if usual is None or spent > usual:
+            return words.status(f"{doing} … {spent:.0f} s so far")
+        return words.status(f"{doing} …", share=spent / usual, left=usual - spent)
+
+    def stop(self, request: gr.Request) -> None:
+        """Ask the errand of this visitor to end."""
+        if flag := self._flags.get(request.session_hash or ""):
+            flag.set()
+
+    # Buttons
+
+    def serve(self, trigger: Callable, handler: Callable, inputs: list, outputs: list, *, status: gr.HTML,
+              go: gr.Button, stop: gr.Button | None = None, validator: Callable | None = None) -> None:
+        """Let `trigger` (such as `button.click`) run the generator `handler`; Stop is live while it runs."""
+        keys = [*outputs, status, go, *([stop] if stop else [])]
+        trigger(polite(handler, status, go, stop), inputs, keys, validator=validator, show_progress="minimal",
+                show_progress_on=status, api_visibility="private", **QUEUE)
+        if stop:
+            stop.click(self.stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def polite(handler: Callable, status: gr.HTML, go: gr.Button, stop: gr.Button | None) -> Callable:
+    """Wrap a generator handler: buttons show that it runs, and errors become sentences in `status`."""
+    @functools.wraps(handler)
+    def guarded(*args: Any) -> Iterator[dict]:
+        yield {status: words.status("Starting …"), **_buttons(go, stop, running=True)}
+        said: dict = {}
+        try:
+            yield from handler(*args)
+        except Stopped as error:
+            said = {status: words.note(str(error), "warn")}
+        except AuditorError as error:
+            said = {status: words.problem(explain(error))}
+        except Exception as error:  # the page's last resort: a bug must not show a traceback
+            said = {status: words.problem(_numbered(error))}
+        yield {**said, **_buttons(go, stop, running=False)}
+
+    guarded.__signature__ = inspect.signature(handler)
+    return guarded
+
+
+def explain(error: AuditorError) -> str:
+    """An error as sentences for the visitor."""
+    if isinstance(error, InvalidRequest):
+        return " ".join(error.problems.values())
+    return str(error)
+
+
+def _numbered(error: Exception) -> str:
+    """Log the place of an unforeseen error under a number, without its message, and say so calmly."""
+    number, trace = secrets.token_hex(4), error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    log.error("error %s: %s at %s", number, type(error).__name__, place)
+    return f"Something went wrong on this page; nothing was changed. The program's log has the details under {number}."
+
+
+def _buttons(go: gr.Button, stop: gr.Button | None, *, running: bool) -> dict:
+    return {go: gr.update(interactive=not running), **({stop: gr.update(interactive=running)} if stop else {})}
+
+
+def _once(task: Callable, args: tuple, options: dict) -> Iterator[tuple]:
+    yield (gpu.call(task, *args, **options),)
+
+
+def _feed(events: Iterator[Any], box: queue.SimpleQueue, flag: threading.Event) -> None:
+    """Move events into the box until there are no more or the flag is up."""
+    try:
+        for event in events:
+            box.put(event)
+            if flag.is_set():
+                break
+    finally:
+        events.close()
+        box.put(_END)
+
+
+def _next(box: queue.SimpleQueue) -> Any:
+    try:
+        return box.get(timeout=TICK)
+    except queue.Empty:
+        return None

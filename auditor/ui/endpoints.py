@@ -1,0 +1,160 @@
+"""The same steps for programs: named endpoints that take plain values and answer in JSON, over the same session.
+
+    client = gradio_client.Client(url)
+    client.predict("The Eiffel Tower", "is located in", "Paris", "Rome", api_name="/edit")
+    client.predict(api_name="/export")
+
+A client has a session of its own, as a visitor has. What is wrong with an input comes back as an error with its sentence.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from auditor import gpu
+from auditor.audits import AUDITS
+from auditor.editor import look as looking
+from auditor.editor import loop
+from auditor.editor.boundary import boundary
+from auditor.editor.trace import sentence
+from auditor.errors import AuditorError, UserError
+from auditor.export.plain import plain
+from auditor.export.report import report
+from auditor.types import Accepted, EditRequest, Session
+from auditor.ui import files, forms
+from auditor.ui.desk import QUEUE, Desk, explain
+from auditor.ui.panels import locate
+from auditor.ui.story import Story
+from auditor.ui.takeaway_panel import taking
+
+
+def spoken(function: Callable) -> Callable:
+    """Hand our own errors to the caller as sentences."""
+    @functools.wraps(function)
+    def told(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except AuditorError as error:
+            raise gr.Error(explain(error), print_exception=False) from None
+
+    told.__signature__ = inspect.signature(function)
+    return told
+
+
+class Endpoints:
+    """One method per endpoint; the method's name is the endpoint's."""
+
+    def __init__(self, desk: Desk):
+        self._desk = desk
+
+    def _last(self, request: gr.Request, events) -> list:
+        """Run an errand to its end; Stop reaches it as on the page."""
+        return [event for event in self._desk.watch(request.session_hash, events) if event is not None]
+
+    def look(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str):
+        """What the model says now: likeliest next words, both answers, phrasing by phrasing."""
+        wanted = EditRequest(subject, relation, target_old, target_new, category=category)
+        return plain(gpu.call(looking.look, wanted, edits=session.edits))
+
+    def trace(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str,
+              part: str):
+        """Where the answer comes from; `effect` is [layer][word], `part` is residual, mlp or attention."""
+        wanted = EditRequest(subject, relation, target_old, target_new, category=category)
+        found = gpu.call(locate, wanted, edits=session.edits, part=part)
+        return {**plain(found), "sentence": sentence(found)}
+
+    def edit(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str,
+             method: str, preset: str, request: gr.Request):
+        """Try a fix; the session holds it afterwards if all three checks passed."""
+        wanted, story = EditRequest(subject, relation, target_old, target_new, category=category), Story(session)
+        for event in self._last(request, gpu.stream(loop.edit, wanted, session, method=method, preset=preset)):
+            story.tell(event)
+        return story.session, _told(story)
+
+    def before_after(self, session: Session, questions: str):
+        """The same questions, one per line, before and after all accepted changes."""
+        return plain(gpu.call(looking.compare, forms.questions(questions), after=session.edits))
+
+    def boundary(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str):
+        """Lean to decline on every refusal question and on this topic, before and after."""
+        wanted = EditRequest(subject, relation, target_old, target_new, category=category)
+        return plain(gpu.call(boundary, after=session.edits, request=wanted))
+
+    def undo(self, session: Session, edit_id: str):
+        """Drop one accepted change by its id."""
+        if edit_id not in {edit.id for edit in session.edits}:
+            raise UserError(f"There is no change {edit_id!r} in this session.")
+        return (kept := session.without(edit_id)), _listed(kept)
+
+    def restore(self, session: Session):
+        """Drop all changes."""
+        return (kept := Session(session.model_id)), _listed(kept)
+
+    def bulk(self, session: Session, rows: str, category: str, method: str, preset: str, request: gr.Request):
+        """Work through rows `subject, relation, old, new` in order, each with the earlier ones live."""
+        audit = next((a for a in AUDITS if a.key == category), AUDITS[0])
+        wanted, story, done = forms.rows(audit, rows), Story(session), []
+        for _, event in self._last(request, gpu.stream(loop.bulk, wanted, session, method=method, preset=preset)):
+            story.tell(event)
+            if story.outcome:
+                done.append(_told(story))
+                story = story.next()
+        return story.session, done
+
+    def session(self, session: Session):
+        """The accepted changes with their checks, and the session as a file that can be loaded again."""
+        return _listed(session), files.save_session(session) if session.entries else None
+
+    def load_session(self, session: Session, file: str):
+        """Replace the session by one from a file."""
+        return (new := files.load_session(file)), _listed(new)
+
+    def report(self, session: Session):
+        """All evidence of the session."""
+        return plain(report(session, gpu.hosted()))
+
+    def export(self, session: Session, request: gr.Request):
+        """Checkpoint (.pt), factors, record and report as four files."""
+        made = self._last(request, gpu.stream(taking, session, files.folder()))[-1]
+        evidence = files.write_report(session, made.checkpoint.parent / "report.json")
+        return [str(path) for path in (made.checkpoint, made.factors, made.record, evidence)]
+
+
+def _told(story: Story) -> dict:
+    return {"accepted": isinstance(story.outcome, Accepted), "outcome": plain(story.outcome.request if not isinstance(
+                story.outcome, Accepted) else story.outcome.entry.edit.request),
+            "reasons": list(getattr(story.outcome, "reasons", ())),
+            "id": story.outcome.entry.edit.id if isinstance(story.outcome, Accepted) else None,
+            "attempts": [{**plain(a.report), "passed": a.report.passed} for a in story.attempts]}
+
+
+def _listed(session: Session) -> dict:
+    return {"model": session.model_id, "stale": list(session.stale), "norms": plain(session.norms()),
+            "changes": [{"id": e.edit.id, "request": plain(e.edit.request), "layers": list(e.edit.layers),
+                         "checks": [{"name": c.name, "value": c.value, "passed": c.passed} for c in e.report.checks]}
+                        for e in session.entries]}
+
+
+def register(desk: Desk, session: gr.State) -> None:
+    """Offer the endpoints; to be called inside the Blocks context. Their components are never drawn."""
+    ends = Endpoints(desk)
+    with gr.Row(visible=False):
+        box = {name: gr.Textbox(label=name, value=value) for name, value in {
+            "subject": "", "relation": "", "target_old": "", "target_new": "", "category": "factuality",
+            "part": "residual", "method": "rome", "preset": "default", "questions": "", "rows": "", "edit_id": ""}.items()}
+        box["file"], result = gr.File(label="file"), gr.JSON(label="result")
+        one, several = gr.File(label="session file"), gr.File(label="files", file_count="multiple")
+        trigger = gr.Button("call")
+    outputs = {"edit": [session, result], "undo": [session, result], "restore": [session, result],
+               "bulk": [session, result], "load_session": [session, result], "session": [result, one], "export": [several]}
+    for name, function in inspect.getmembers(ends, inspect.ismethod):
+        if not name.startswith("_"):
+            wanted = [p for p in inspect.signature(function).parameters if p not in ("session", "request")]
+            trigger.click(spoken(function), [session, *(box[p] for p in wanted)], outputs.get(name, [result]),
+                          api_name=name, api_description=inspect.getdoc(function), **QUEUE)
+    trigger.click(desk.stop, None, None, api_name="stop", api_description="Stop this session's errand.", queue=False)
