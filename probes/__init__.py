@@ -1,0 +1,1 @@
+"""Hold the fixed probe battery and the phrases that go with it."""
