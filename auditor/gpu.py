@@ -1,12 +1,13 @@
 """The one door to the shared model: in place on a machine of one's own, through a borrowed GPU on ZeroGPU.
 
 1. `host(model)` is called once, at the start. The model is the program's only global.
-2. A task is a plain module-level function `task(model, *args)`, or a generator of the same form; `call` and `stream` run it.
+2. A task is a plain module-level function `task(model, *args)`, or a generator of the same form; `call` and `stream`
+   run it.
 3. On ZeroGPU (environment variable SPACES_ZERO_GPU) a task runs in a forked worker that is reused between visitors.
    Arguments, values and events cross the border pickled; so they hold CPU tensors and plain types only. Nothing that a
    task does to the model outlives the call, because edits are applied by `model.applied(...)` alone.
-4. Errors cross as values, in an `Outcome`: our own unchanged, any other as an AuditorError with a number. The place where
-   it happened goes to the log under that number, without its message, which might quote what a visitor wrote.
+4. Errors cross as values, in an `Outcome`: our own unchanged, any other as an AuditorError with a number. The place
+   where it happened goes to the log under that number, without its message, which might quote what a visitor wrote.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _numbered(error: Exception) -> AuditorError:
     frames = "; ".join(f"{os.path.basename(f.filename)}:{f.lineno} in {f.name}"
                        for f in traceback.extract_tb(error.__traceback__))
     log.error("error %s: %s at %s", number, type(error).__name__, frames)
-    return AuditorError(f"Something went wrong inside the program; nothing was changed. Its log has the details under {number}.")
+    return AuditorError(f"Something went wrong inside the program; nothing was changed. Its log says more under {number}.")
 
 
 def _answer(task: Callable, args: tuple, options: dict) -> Outcome:

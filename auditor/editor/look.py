@@ -91,9 +91,9 @@ def resolve(model: SharedModel, request: EditRequest, *, edits: Sequence[Edit] =
     with model.applied(edits):
         answer = first_sentence(model.generate([request.prompt], ANSWER_TOKENS)[0])[:MAX_FIELD].strip()
     if not answer:
-        raise InvalidRequest({"target_old": "The model gives no answer of its own here. Please write the answer to replace."})
+        raise InvalidRequest({"target_old": "The model gives no answer of its own here. Please write the old answer."})
     if answer.casefold() == request.target_new.casefold():
-        raise InvalidRequest({"target_new": f"The model already answers “{answer}” here, so there is nothing to change."})
+        raise InvalidRequest({"target_new": f"The model already says “{answer}” here, so there is nothing to change."})
     return dataclasses.replace(request, target_old=answer)
 
 
@@ -120,7 +120,8 @@ def compare(model: SharedModel, prompts: Sequence[str], *, before: Sequence[Edit
     seen = []
     for edits in (before, after):
         with model.applied(edits):
-            seen.append((model.next_logprobs(prompts), [text.strip() for text in model.generate(prompts, ANSWER_TOKENS)]))
+            said = [text.strip() for text in model.generate(prompts, ANSWER_TOKENS)]
+            seen.append((model.next_logprobs(prompts), said))
     (logp_0, said_0), (logp_1, said_1) = seen
     moved = divergence(logp_0, logp_1).tolist()
     return tuple(

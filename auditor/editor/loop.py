@@ -32,8 +32,8 @@ def belongs(session: Session, model: SharedModel) -> None:
     fitted = {session.fingerprint, *(edit.fingerprint for edit in session.edits)} - {""}
     if fitted - {model.fingerprint}:
         raise SessionRejected(
-            f"These changes were made for other weights (“{session.model_id}”) than the ones in use here (“{model.id}”). "
-            "Load the model they were made for, or start anew.")
+            f"These changes were made for other weights (“{session.model_id}”) than the ones in use here "
+            f"(“{model.id}”). Load the model they were made for, or start anew.")
 
 
 def edit(model: SharedModel, request: EditRequest, session: Session, *, method: str = "rome",
@@ -44,7 +44,8 @@ def edit(model: SharedModel, request: EditRequest, session: Session, *, method: 
     UserError the request itself deserves (an old answer equal to the new one, a subject that is not in the prompt).
     """
     belongs(session, model)
-    chosen, config, live = find_method(method), find_preset(method, preset), session.edits
+    chosen, live = find_method(method), session.edits
+    config = find_preset(chosen, preset)
     request = resolve(model, request, edits=live)                                                          # 1
     standing = baseline(model, request, edits=live)                                                        # 2
     traced = trace(model, request.prompt, request.subject, request.target_old, edits=live)                 # 3
@@ -71,7 +72,7 @@ def bulk(model: SharedModel, requests: Sequence[EditRequest], session: Session, 
     A request that cannot be worked on at all is Rejected with its reason, and the next one is taken up.
     """
     belongs(session, model)
-    find_preset(method, preset)
+    find_preset(find_method(method), preset)
     for index, request in enumerate(requests):
         try:
             for event in edit(model, request, session, method=method, preset=preset):

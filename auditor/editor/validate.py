@@ -3,10 +3,10 @@
 1. Paraphrase: mean probability of the whole new answer over seven rephrasings, at least 0.10. Beside it the value
    before, the count of phrasings where the new answer beats the old one (mean log-probability per token, as in
    CounterFact's efficacy score: Meng et al. 2022, arXiv:2202.05262), and the figure for its first token alone.
-2. Behaviour: KL(before ‖ after) of the next word, mean over the 25 fixed probes, below 0.05 nats; below 0.25 for the two
-   audits whose purpose is to move behaviour.
-3. Fingerprint: cosine of residuals before and after, mean over eight evenly spaced layers × five probes, at least 0.92.
-   Layers below the edit cannot change, so the mean over layers at or above it stands beside.
+2. Behaviour: KL(before ‖ after) of the next word, mean over the 25 fixed probes, below 0.05 nats; below 0.25 for the
+   two audits whose purpose is to move behaviour.
+3. Fingerprint: cosine of residuals before and after, mean over eight evenly spaced layers × five probes, at least
+   0.92. Layers below the edit cannot change, so the mean over layers at or above it stands beside.
 
 Probes and rephrasings make one batch of always 32 rows; whole answers make a second.
 """
@@ -102,13 +102,12 @@ def _paraphrase(baseline: Baseline, after: Standing) -> Check:
     """Check 1: still true when asked differently."""
     request, before = baseline.request, baseline.before
     value, wins = float(after.new.mean()), int((after.margin > 0).sum())
-    rows = tuple(
-        {"phrasing": text, "before": b, "after": a, "first_word_before": fb, "first_word": fa, "new_beats_old": m > 0}
-        for text, b, a, fb, fa, m in zip(rephrasings(request), before.new.tolist(), after.new.tolist(),
-                                         before.first.tolist(), after.first.tolist(), after.margin.tolist(), strict=True))
-    summary = (f"Asked in {len(rows)} other ways, the model says “{request.target_new}” with a probability of {value:.1%} on "
-               f"average ({baseline.paraphrase:.1%} before; at least {LIMITS['paraphrase']:.0%} is needed), and prefers it "
-               f"to “{request.target_old}” in {wins} of {len(rows)}.")
+    columns = (x.tolist() for x in (before.new, after.new, before.first, after.first, after.margin > 0))
+    names = ("phrasing", "before", "after", "first_word_before", "first_word", "new_beats_old")
+    rows = tuple(dict(zip(names, row, strict=True)) for row in zip(rephrasings(request), *columns, strict=True))
+    summary = (f"Asked in {len(rows)} other ways, the model says “{request.target_new}” with a probability of "
+               f"{value:.1%} on average ({baseline.paraphrase:.1%} before; at least {LIMITS['paraphrase']:.0%} is "
+               f"needed), and prefers it to “{request.target_old}” in {wins} of {len(rows)}.")
     return Check("paraphrase", value, LIMITS["paraphrase"], "at least", summary, rows)
 
 
@@ -124,8 +123,8 @@ def _behaviour(baseline: Baseline, after: Standing, category: str) -> Check:
                   "top_word_changed": flag}
                  for probe, moved, flag in zip(PROBES, kl.tolist(), changed.tolist(), strict=True))
     summary = (f"On {len(PROBES)} unrelated tasks its next-word choices moved by {value:.3f} on average (less than "
-               f"{limit:.2f} is needed): {shares}. The most moved is “{PROBES[worst].prompt}” with {float(kl[worst]):.3f}; "
-               f"the first choice changed in {int(changed.sum())} of {len(PROBES)}.")
+               f"{limit:.2f} is needed): {shares}. The most moved is “{PROBES[worst].prompt}” with "
+               f"{float(kl[worst]):.3f}; the first choice changed in {int(changed.sum())} of {len(PROBES)}.")
     return Check("behaviour", value, limit, "at most", summary, rows)
 
 

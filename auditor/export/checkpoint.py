@@ -1,8 +1,9 @@
 """Write the edited model as one `.pt` file, under the base checkpoint's own key names, and its factors beside it.
 
 1. The key names come from the checkpoint's file headers (`embed_out.weight` stays what it is called there).
-2. Tensors are of one precision, the live one. Where the file has that precision too, they are memory-mapped from it; else
-   they are references to the live model's own base tensors. Either way no second model is held in memory.
+2. Tensors are of one precision, the live one. Where the file has that precision too, they are memory-mapped from it;
+   else they are the live model's own base tensors, by reference. Either way no second model is held in memory (on a GPU
+   whose precision was overridden, a copy in main memory is made).
 3. Each touched W_out is `model.merged(...)`, the same function as in live use: what was validated is what is written.
 4. Room on the disk is checked first. The file is written under the name `….part` and renamed when it is complete.
 
@@ -12,11 +13,9 @@ The file holds tensors and nothing else: `torch.load(path, weights_only=True)` r
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from torch import Tensor
 
 from auditor.editor.loop import belongs
 from auditor.errors import NotEnoughRoom, Stopped, UserError
+from auditor.export.plain import factors_of, part_of, plain, public_name, write
 from auditor.model import SharedModel, weight_files
 from auditor.types import Edit, Session, combined
 
@@ -72,16 +72,12 @@ class _Watched:
 
 def export(model: SharedModel, session: Session, folder: str | Path) -> Exported:
     """Write checkpoint, factors and record into `folder`; raises NotEnoughRoom, SessionRejected, UserError."""
-    steps = exporting(model, session, folder)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    *_, exported = exporting(model, session, folder)
+    return exported
 
 
-def exporting(model: SharedModel, session: Session, folder: str | Path) -> Iterator[tuple[int, int]]:
-    """The same with progress: yield (bytes written, bytes in all), return Exported. Closing it leaves nothing behind."""
+def exporting(model: SharedModel, session: Session, folder: str | Path) -> Iterator[tuple[int, int] | Exported]:
+    """The same with progress: yield (bytes written, bytes in all), at last Exported. Closing it leaves no part file."""
     if not session.edits:
         raise UserError("There is nothing to take away yet: accept a change first.")
     belongs(session, model)
@@ -94,12 +90,12 @@ def exporting(model: SharedModel, session: Session, folder: str | Path) -> Itera
     yield from _save(tensors, checkpoint, size)
     factors, record = folder / "edits.safetensors", folder / "edits.json"
     save_factors(session.edits, factors)
-    _replace(record, json.dumps(describe(model, session), indent=2, ensure_ascii=False).encode())
-    return Exported(checkpoint, factors, record, checkpoint.stat().st_size)
+    write(record, json.dumps(describe(model, session), indent=2, ensure_ascii=False))
+    yield Exported(checkpoint, factors, record, checkpoint.stat().st_size)
 
 
 def state_dict(model: SharedModel, edits: Sequence[Edit]) -> dict[str, Tensor]:
-    """The edited weights under the base checkpoint's key names, in the live precision, on the CPU where they come from file."""
+    """The edited weights under the base checkpoint's key names, in the live precision, on the CPU."""
     live, names = _live(model), []
     tensors: dict[str, Tensor] = {}
     for path in weight_files(model.folder):
@@ -110,8 +106,8 @@ def state_dict(model: SharedModel, edits: Sequence[Edit]) -> dict[str, Tensor]:
     state = {name: tensors[name] if same else live[_alias(name, live)] for name in sorted(names)}          # 2
     for layer, delta in combined(tuple(edits)).items():                                                    # 3
         base = live[W_OUT.format(layer=layer)]
-        state[W_OUT.format(layer=layer)] = model.merged(layer, delta, base=base).cpu()
-    return {name: tensor.detach().to(model.dtype) for name, tensor in state.items()}
+        state[W_OUT.format(layer=layer)] = model.merged(layer, delta, base=base)
+    return {name: tensor.detach().to("cpu", model.dtype) for name, tensor in state.items()}
 
 
 def _live(model: SharedModel) -> dict[str, Tensor]:
@@ -142,7 +138,7 @@ def _check_room(folder: Path, size: int) -> None:
 
 def _save(tensors: dict[str, Tensor], path: Path, size: int) -> Iterator[tuple[int, int]]:
     """Write beside the final name in a thread, report progress, then rename."""
-    part = path.with_name(f"{path.name}.part")
+    part = part_of(path)
     try:
         with open(part, "wb") as file, ThreadPoolExecutor(1) as pool:
             watched = _Watched(file)
@@ -161,39 +157,26 @@ def _save(tensors: dict[str, Tensor], path: Path, size: int) -> Iterator[tuple[i
 
 def save_factors(edits: Sequence[Edit], path: Path) -> None:
     """Write the low-rank factors: keys `id.i.left` [d_mlp, r] and `id.i.right` [r, d_model], fp32."""
-    tensors = {f"{edit.id}.{i}.{side}": getattr(patch, side).contiguous().clone()
-               for edit in edits for i, patch in enumerate(edit.patches) for side in ("left", "right")}
-    part = path.with_name(f"{path.name}.part")
-    save_file(tensors, part, metadata={"format": "pt"})
-    os.replace(part, path)
+    save_file(factors_of(edits), part_of(path), metadata={"format": "pt"})
+    os.replace(part_of(path), path)
 
 
 def describe(model: SharedModel, session: Session) -> dict:
-    """What `edits.json` says: the base, every edit with its request, method, layers, checks and scores, and versions."""
-    return {
+    """What `edits.json` says: base, versions, every edit with its request, method, layers, checks and scores."""
+    return plain({
         "format": "model-auditor edits 1",
-        "model": public_name(model.id), "fingerprint": model.fingerprint, "precision": str(model.dtype).removeprefix("torch."),
+        "model": public_name(model.id), "fingerprint": model.fingerprint,
+        "precision": str(model.dtype).removeprefix("torch."),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "safetensors")},
-        "norms": {str(layer): norm for layer, norm in session.norms().items()},
+        "norms": session.norms(),
         "edits": [{
-            "id": e.edit.id, "request": dataclasses.asdict(e.edit.request), "method": e.edit.method,
-            "config": dict(e.edit.config), "layers": list(e.edit.layers), "fitted_on": list(e.edit.fitted_on),
-            "norms": [patch.norm for patch in e.edit.patches], "notes": dict(e.edit.notes),
-            "checks": [{**dataclasses.asdict(check), "passed": check.passed} for check in e.report.checks],
-            "scores": [dataclasses.asdict(score) for score in e.scores]} for e in session.entries],
+            "id": e.edit.id, "request": e.edit.request, "method": e.edit.method, "config": e.edit.config,
+            "layers": e.edit.layers, "fitted_on": e.edit.fitted_on, "norms": [patch.norm for patch in e.edit.patches],
+            "notes": e.edit.notes, "scores": e.scores,
+            "checks": [{**plain(check), "passed": check.passed} for check in e.report.checks],
+        } for e in session.entries],
         "how_to_load": [
             "config = AutoConfig.from_pretrained(BASE)  # the model that was edited",
             "state = torch.load(FILE, weights_only=True)",
             f"GPTNeoXForCausalLM.from_pretrained(None, config=config, state_dict=state, dtype={model.dtype})"],
-    }
-
-
-def public_name(model_id: str) -> str:
-    """The model's name without folders of this machine, fit for a file name."""
-    return re.sub(r"[^\w.-]+", "-", model_id.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]) or "model"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    })

@@ -1,4 +1,4 @@
-"""What every file of a take-away needs: plain values, names without folders, writing in one piece."""
+"""What every file of a take-away needs: plain values, factors by name, names without folders, writing in one piece."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from auditor.types import Edit
 
 
 def plain(value: Any) -> Any:
@@ -26,6 +28,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def factors_of(edits: Sequence[Edit]) -> dict[str, Tensor]:
+    """The low-rank factors by name: `id.i.left` [d_mlp, r] and `id.i.right` [r, d_model] for patch i of an edit."""
+    return {f"{edit.id}.{i}.{side}": getattr(patch, side).contiguous().clone()
+            for edit in edits for i, patch in enumerate(edit.patches) for side in ("left", "right")}
 
 
 def public_name(model_id: str) -> str:

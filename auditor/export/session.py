@@ -20,7 +20,7 @@ from torch import Tensor
 
 from auditor.editor.loop import belongs
 from auditor.errors import InvalidRequest, SessionRejected
-from auditor.export.plain import part_of, public_name
+from auditor.export.plain import factors_of, part_of, public_name
 from auditor.model import SharedModel
 from auditor.types import BenchmarkScore, Case, Check, Edit, EditRequest, Entry, Session, ValidationReport, WeightDelta
 
@@ -35,8 +35,7 @@ MAX_RANK = 4096
 def save(session: Session, path: str | Path) -> Path:
     """Write a session; the file appears only when it is complete."""
     path = Path(path)
-    tensors = {f"{edit.id}.{i}.{side}": getattr(patch, side).contiguous().clone()
-               for edit in session.edits for i, patch in enumerate(edit.patches) for side in ("left", "right")}
+    tensors = factors_of(session.edits)
     words = {"model": public_name(session.model_id), "fingerprint": session.fingerprint,
              "entries": [_entry_words(entry) for entry in session.entries]}
     save_file(tensors or {"empty": torch.zeros(1)}, part_of(path),
@@ -66,7 +65,8 @@ def load(path: str | Path, model: SharedModel) -> Session:
     except InvalidRequest as error:
         raise SessionRejected(f"The session file holds a request that is not valid: {error}") from None
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise SessionRejected(f"The session file is damaged ({type(error).__name__}). Save the session again.") from None
+        kind = type(error).__name__
+        raise SessionRejected(f"The session file is damaged ({kind}). Save the session again.") from None
     belongs(session, model)
     return dataclasses.replace(session, model_id=model.id)
 
@@ -108,7 +108,8 @@ def _entry(row: dict, tensors: dict[str, Tensor], model: SharedModel) -> Entry:
 
 def _patch(layer: Any, left: Tensor, right: Tensor, model: SharedModel) -> WeightDelta:
     if type(layer) is not int or not 0 <= layer < model.n_layers:
-        raise SessionRejected(f"The session file changes layer {layer!r}, and this model has layers 0 to {model.n_layers - 1}.")
+        raise SessionRejected(f"The session file changes layer {str(layer)[:20]}, and this model has layers 0 to "
+                              f"{model.n_layers - 1}.")
     if left.dtype != torch.float32 or right.dtype != torch.float32:
         raise SessionRejected("The session file holds numbers of another precision than this program writes.")
     rank = left.shape[-1] if left.dim() == 2 else 0
@@ -123,9 +124,12 @@ def _report(row: dict, model: SharedModel) -> ValidationReport:
     layer = row["layer"]
     if type(layer) is not int or not 0 <= layer < model.n_layers:
         raise ValueError("layer")
-    checks = tuple(Check(_text(c["name"]), _number(c["value"]), _number(c["threshold"]), _direction(c["direction"]),
-                         _text(c["summary"]), tuple(dict(line) for line in c["detail"])) for c in _list(row["checks"], 100))
-    return ValidationReport(layer, checks)
+    return ValidationReport(layer, tuple(map(_check, _list(row["checks"], 100))))
+
+
+def _check(row: dict) -> Check:
+    return Check(_text(row["name"]), _number(row["value"]), _number(row["threshold"]), _direction(row["direction"]),
+                 _text(row["summary"]), tuple(dict(line) for line in row["detail"]))
 
 
 def _score(row: dict) -> BenchmarkScore:
