@@ -29,8 +29,8 @@ from auditor.types import Edit, WeightDelta, combined
 
 POCKET = Path(__file__).parent / "pocket" / "weights"
 PYTHIA = "EleutherAI/pythia-2.8b"
-PINNED = {PYTHIA: "step143000"}
-"""Hub ids whose revision is fixed. `step143000` is the name Pythia's authors give to the final checkpoint."""
+PINNED = {PYTHIA: "2a259cdd96a4beb1cdf467512e3904197345f6a9"}
+"""Hub ids whose revision is fixed: the commit of the final checkpoint (step 143000)."""
 ROWS = 32
 """Rows per batch of scored work: fixed, because scores move in the last digits with the batch shape."""
 
