@@ -80,7 +80,7 @@ def _numbered(error: Exception) -> AuditorError:
     frames = "; ".join(f"{os.path.basename(f.filename)}:{f.lineno} in {f.name}"
                        for f in traceback.extract_tb(error.__traceback__))
     log.error("error %s: %s at %s", number, type(error).__name__, frames)
-    return AuditorError(f"Something went wrong inside the program; nothing was changed. Its log says more under {number}.")
+    return AuditorError(f"Something went wrong inside the program; nothing was changed. See its log under {number}.")
 
 
 def _answer(task: Callable, args: tuple, options: dict) -> Outcome:
