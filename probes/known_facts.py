@@ -52,7 +52,8 @@ _ROWS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Les Miserables", "Victor Hugo", "Leo Tolstoy"), ("The Odyssey", "Homer", "Plato"),
         ("Moby Dick", "Herman Melville", "Mark Twain"), ("Dracula", "Bram Stoker", "Charles Dickens")),
     "was invented by": (
-        ("The telephone", "Alexander Graham Bell", "Thomas Edison"), ("The light bulb", "Thomas Edison", "Isaac Newton"),
+        ("The telephone", "Alexander Graham Bell", "Thomas Edison"),
+        ("The light bulb", "Thomas Edison", "Isaac Newton"),
         ("Dynamite", "Alfred Nobel", "James Watt"), ("The printing press", "Johannes Gutenberg", "Alfred Nobel"),
         ("The World Wide Web", "Tim Berners-Lee", "Bill Gates"), ("The radio", "Guglielmo Marconi", "James Watt")),
     "was created by": (
@@ -74,8 +75,8 @@ _ROWS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("Gold", "Au", "Fe"), ("Iron", "Fe", "Au"), ("Silver", "Ag", "Cu"), ("Copper", "Cu", "Ag"),
         ("Helium", "He", "Na"), ("Sodium", "Na", "He")),
     "makes its home on the continent of": (
-        ("The kangaroo", "Australia", "Africa"), ("The giraffe", "Africa", "Asia"), ("The penguin", "Antarctica", "Asia"),
-        ("The giant panda", "Asia", "Europe")),
+        ("The kangaroo", "Australia", "Africa"), ("The giraffe", "Africa", "Asia"),
+        ("The penguin", "Antarctica", "Asia"), ("The giant panda", "Asia", "Europe")),
     "plays the sport of": (
         ("Michael Jordan", "basketball", "football"), ("Roger Federer", "tennis", "golf"),
         ("Tiger Woods", "golf", "tennis"), ("Lionel Messi", "football", "basketball")),

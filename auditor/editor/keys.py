@@ -1,7 +1,7 @@
 """Key: the vector under which W_out of one layer looks up a subject.
 
-1. Contexts: the prompt alone and behind neutral sentences, so that the key is the subject's and not that of one place in
-   a text. A subject at position 0 alone gives an outlier and a broken edit.
+1. Contexts: the prompt alone and behind neutral sentences, so that the key is the subject's and not that of one place
+   in a text. A subject at position 0 alone gives an outlier and a broken edit.
 2. k is the mean, over contexts, of the input of W_out at the subject's last token. The same averaged k is used wherever
    a key is needed (R-ROME: Gupta, Baskaran, Anumanchipalli 2024, "Rebuilding ROME").
 

@@ -1,9 +1,9 @@
 """Which layers may take an edit, and in which order they are tried.
 
-1. A model has a band. Without measurement: Pythia 2.8B's layers 4 to 22 of 32 (from the published edits at layer 5 to
-   the end of the middle third), and the same fractions of another depth.
-2. A stored calibration (`python -m auditor.calibrate`: success of real edits per layer) replaces band and order, because
-   tracing does not predict where edits succeed (Hase, Bansal, Kim, Ghandeharioun 2023).
+1. A model has a band. Without measurement: Pythia 2.8B's layers 4 to 22 of 32 (from the published edits at layer 5
+   to the end of the middle third), and the same fractions of another depth.
+2. A stored calibration (`python -m auditor.calibrate`: success of real edits per layer) replaces band and order,
+   because tracing does not predict where edits succeed (Hase, Bansal, Kim, Ghandeharioun 2023).
 3. Otherwise the trace's recovery at the subject's last token orders the band.
 """
 

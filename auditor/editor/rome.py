@@ -2,14 +2,14 @@
 
 1. k: the subject's key, averaged over contexts.
 2. v = v0 + delta: the value that makes the model say the new answer.
-3. D = u Lambda^T with u = C^-1 k / (k^T C^-1 k) and Lambda = v - b_out - W_out^T k = delta: of all D with D^T k = Lambda
-   it has the least trace(D^T C D), that is, it disturbs the outputs of other keys least on average.
+3. D = u Lambda^T with u = C^-1 k / (k^T C^-1 k) and Lambda = v - b_out - W_out^T k = delta: of all D with
+   D^T k = Lambda it has the least trace(D^T C D), that is, it disturbs the outputs of other keys least on average.
 
 Meng et al. (2022), equation 2. All arithmetic is fp32 or better whatever the model's precision; D stays factored.
 
-Preset `seed` is the literal variant of the first design: first target token only, C = I, bare prompt. Its pseudo-code took
-the residual `v - W_out^T k_norm` with k_norm = k / (k.k), which leaves (1 - 1/|k|^2) W_out^T k in the new output unless
-|k| = 1, and forgets b_out; here the residual is taken at k itself, so the new output is v.
+Preset `seed` is the literal variant of the first design: first target token only, C = I, bare prompt. Its pseudo-code
+took the residual `v - W_out^T k_norm` with k_norm = k / (k.k), which leaves (1 - 1/|k|^2) W_out^T k in the new output
+unless |k| = 1, and forgets b_out; here the residual is taken at k itself, so the new output is v.
 """
 
 from __future__ import annotations
@@ -90,10 +90,11 @@ def rome(model: SharedModel, request: EditRequest, layer: int, config: RomeConfi
 
 
 @torch.no_grad()
-def spread(model: SharedModel, k: Tensor, layer: int, config: RomeConfig, edits: Sequence[Edit]) -> tuple[Tensor, float]:
+def spread(model: SharedModel, k: Tensor, layer: int, config: RomeConfig,
+           edits: Sequence[Edit]) -> tuple[Tensor, float]:
     """u [d_mlp] = C^-1 k / (k^T C^-1 k), and the largest overlap of k with keys of earlier edits at this layer.
 
-    The overlap is the share of an earlier key's value that would be overwritten, |u.p|, before protection: 0 to about 1.
+    The overlap is the share of an earlier key's value that would be overwritten, |u.p|, before protection.
     """
     C = second_moment(model, layer).to(k.device) if config.covariance else None
     x = k if C is None else solve(C, k, ridge=config.ridge)

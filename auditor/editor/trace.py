@@ -9,8 +9,8 @@
 4. For the MLP or the attention alone, its *output* at t is replaced in a window of layers: one batch per middle layer,
    starting from the corrupted states where the window starts.
 
-Meng, Bau, Andonian, Belinkov (2022), "Locating and Editing Factual Associations in GPT", section 2. Everything is exact:
-the naive loop gives the same numbers to rounding.
+Meng, Bau, Andonian, Belinkov (2022), "Locating and Editing Factual Associations in GPT", section 2. Everything
+is exact: the naive loop gives the same numbers to rounding.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def sentence(trace: TraceResult) -> str:
     share = trace.recovery("subject")
     best = int(share.argmax())
     marked = trace.marked("subject")
-    strong = f"layers {marked[0]} to {marked[-1]}" if len(marked) > 1 else f"layer {best}"
+    strong = f"layer{'s' if len(marked) > 1 else ''} {', '.join(map(str, marked))}"
     word = trace.tokens[trace.subject[1] - 1].strip()
     found = (f"{chances} Putting back the clean {what} at the subject's last token (“{word}”) returns up to "
              f"{share[best]:.0%} of the difference, most at layer {best} (strongest: {strong}).")

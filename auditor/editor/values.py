@@ -9,7 +9,7 @@
                         + weight_decay * |delta| / |v0|^2.
 4. After each step |delta| is cut to clamp * |v0|. The search ends early when the loss is small or has stopped falling.
 
-v0 = W_out^T k + b_out is the value *at the averaged key*; so v - v0 is delta exactly, and W_out'^T k + b_out = v0 + delta
+v0 = W_out^T k + b_out is the value *at the averaged key*; so v - v0 is delta exactly, and W_out'^T k + b_out = v
 is what the rank-one update promises. Meng et al. (2022), equation 4; the weight decay's form is that of their code.
 """
 
@@ -56,7 +56,7 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """The constants of the search: one row per context, then the essence row. Columns start at the subject's last token."""
+    """The constants of the search: one row per context, then the essence row; column 0 is the subject's last token."""
 
     hidden: Tensor
     """[row, pos, d_model] after the edited layer."""
