@@ -27,6 +27,13 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def prepare(model: auditor.SharedModel) -> None:
+    """Measure, while the page is already open, what every first edit needs; it is kept on disk."""
+    from auditor.editor.covariance import second_moment
+    from auditor.editor.layers import band
+    second_moment(model, band(model)[0])
+
+
 def main() -> None:
     chosen = options().parse_args()
     try:
@@ -36,6 +43,7 @@ def main() -> None:
     from auditor.ui import LAUNCH, build_app
     gpu.host(model)
     app = build_app(model).queue(max_size=chosen.queue)
+    threading.Thread(target=gpu.call, args=(prepare,), daemon=True, name="prepare").start()
     app.launch(server_name=chosen.host, server_port=chosen.port, share=False, **LAUNCH)
 
 

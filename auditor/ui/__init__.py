@@ -19,8 +19,16 @@ from auditor.ui.session_panel import summary
 TITLE = "Model auditor"
 KEEP = 6 * 3600
 """Seconds that a visitor's session and files are kept after their last change."""
+THEME = gr.themes.Default(primary_hue="blue").set(
+    button_primary_background_fill="#1d5f95", button_primary_background_fill_dark="#1d5f95",
+    button_primary_background_fill_hover="#174c78", button_primary_background_fill_hover_dark="#2a72ad",
+    button_cancel_background_fill="#b91c1c", body_text_color_subdued="#52525b", body_text_color_subdued_dark="#c4c4cc",
+    block_title_text_color="#3f3f46", block_title_text_color_dark="#e4e4e7",
+    block_label_text_color="#3f3f46", block_label_text_color_dark="#e4e4e7",
+    input_placeholder_color="#6b7280", input_placeholder_color_dark="#a1a1aa")
+"""Gradio's own theme with texts dark enough to read (4.5:1) in light and dark."""
 LAUNCH = {"footer_links": ["api"], "run_history": False, "ssr_mode": False, "max_file_size": "50mb", "show_error": True,
-          "enable_monitoring": False, "theme": gr.themes.Default(), "css_paths": [Path(__file__).with_name("page.css")]}
+          "enable_monitoring": False, "theme": THEME, "css_paths": [Path(__file__).with_name("page.css")]}
 """Options of `launch` that belong to the page, whoever launches it."""
 
 __all__ = ["LAUNCH", "build_app"]
@@ -31,6 +39,7 @@ def build_app(model: SharedModel) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, KEEP), fill_width=False) as app:
         session = gr.State(Session(model.id), time_to_live=KEEP)
         desk, shared = Desk(), []
+        register(desk, session)  # first, so that its endpoints get their plain names
         gr.HTML(header(model))
         with gr.Tabs(elem_classes="audits", overflow_behavior="wrap"):
             for audit in AUDITS:
@@ -39,7 +48,6 @@ def build_app(model: SharedModel) -> gr.Blocks:
         session.change(lambda value: summary(value, model.n_layers) * len(shared), session,
                        [part for parts in shared for part in parts], queue=False, show_progress="hidden",
                        api_visibility="private")
-        register(desk, session)
     return app
 
 

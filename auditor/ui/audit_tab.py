@@ -36,10 +36,11 @@ def form(audit: Audit) -> tuple[gr.Textbox, ...]:
     example = gr.Radio([(label, i) for i, label in enumerate(labels)], label="Start from an example, or write your own",
                        elem_classes="examples")
     boxes = []
-    for pair in (audit.fields[:2], audit.fields[2:]):
-        with gr.Row():
-            boxes += [gr.Textbox(label=f.label, placeholder=f.placeholder, info=f.hint, max_lines=1, min_width=260)
-                      for f in pair]
+    with gr.Group():
+        for pair in (audit.fields[:2], audit.fields[2:]):
+            with gr.Row():
+                boxes += [gr.Textbox(label=f.label, placeholder=f.placeholder, info=f.hint, max_lines=1, min_width=260)
+                          for f in pair]
     fields = tuple(boxes)
     sentence = gr.HTML(read_back(audit, *[""] * len(FIELDS)), elem_classes="readback")
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

@@ -18,6 +18,7 @@ import queue
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -63,7 +64,7 @@ class Desk:
             if self._flags.get(visitor or "") is flag:
                 del self._flags[visitor or ""]
 
-    def answer(self, request: gr.Request, status: gr.HTML, doing: str, task: Callable, *args: Any, **options: Any):
+    def answer(self, request: gr.Request, status: gr.HTML, doing: str, task: Callable, /, *args: Any, **options: Any):
         """Run one model task to its end, telling the time in `status`; the generator's value is the task's."""
         start, name, found = time.monotonic(), task.__name__, []
         for event in self.watch(request.session_hash, _once(task, args, options)):
@@ -100,35 +101,41 @@ def polite(handler: Callable, status: gr.HTML, go: gr.Button, stop: gr.Button | 
     @functools.wraps(handler)
     def guarded(*args: Any) -> Iterator[dict]:
         yield {status: words.status("Starting …"), **_buttons(go, stop, running=True)}
-        said: dict = {}
-        try:
+        with Calm() as calm:
             yield from handler(*args)
-        except Stopped as error:
-            said = {status: words.note(str(error), "warn")}
-        except AuditorError as error:
-            said = {status: words.problem(explain(error))}
-        except Exception as error:  # the page's last resort: a bug must not show a traceback
-            said = {status: words.problem(_numbered(error))}
-        yield {**said, **_buttons(go, stop, running=False)}
+        yield {**({status: calm.said} if calm.said else {}), **_buttons(go, stop, running=False)}
 
     guarded.__signature__ = inspect.signature(handler)
     return guarded
 
 
+class Calm:
+    """Scope that turns what is raised inside into a sentence for the page, in `said`; a closed page passes through."""
+
+    said = ""
+
+    def __enter__(self) -> Calm:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, Stopped):
+            self.said = words.note(str(error), "warn")
+        elif isinstance(error, AuditorError):
+            self.said = words.problem(explain(error))
+        elif isinstance(error, Exception):
+            self.said = words.problem(_numbered(error))
+        return bool(self.said)
+
+
 def explain(error: AuditorError) -> str:
     """An error as sentences for the visitor."""
-    if isinstance(error, InvalidRequest):
-        return " ".join(error.problems.values())
-    return str(error)
+    return " ".join(error.problems.values()) if isinstance(error, InvalidRequest) else str(error)
 
 
 def _numbered(error: Exception) -> str:
     """Log the place of an unforeseen error under a number, without its message, and say so calmly."""
-    number, trace = secrets.token_hex(4), error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-    log.error("error %s: %s at %s", number, type(error).__name__, place)
+    number, frame = secrets.token_hex(4), traceback.extract_tb(error.__traceback__)[-1]
+    log.error("error %s: %s at %s:%s", number, type(error).__name__, frame.filename, frame.lineno)
     return f"Something went wrong on this page; nothing was changed. The program's log has the details under {number}."
 
 

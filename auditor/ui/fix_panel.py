@@ -5,10 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 from auditor import gpu
-from auditor.editor import METHODS
-from auditor.editor import loop
-from auditor.ui import forms, plots, tables, words
-from auditor.ui.desk import Desk
+from auditor.editor import METHODS, loop
+from auditor.ui import forms, plots, tables
 from auditor.ui.panels import Page, buttons
 from auditor.ui.story import Story
 

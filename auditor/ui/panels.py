@@ -110,8 +110,8 @@ def compare_panel(page: Page) -> None:
     gr.Markdown("The same questions are put to the model as it was loaded and to the model with all accepted changes. "
                 "Add your own: neighbours of the claim, and things that must not change.")
     own = gr.Textbox(label="Your own questions, one per line", lines=3, max_lines=8,
-                     placeholder="The capital of France is\nQ: Where is the Colosseum?\nA:".split("\nA:")[0])
-    go, stop, status = buttons("Compare before and after")
+                     placeholder="The capital of France is\nQ: Where is the Colosseum?")
+    go, stop, status = buttons("Compare")
     said, plot, table = gr.HTML(), gr.Plot(label="How far each question moved", visible=False), gr.HTML()
 
     def handler(session, subject, relation, target_old, target_new, own, request: gr.Request):

@@ -23,8 +23,9 @@ def figure(*traces, height: int = 300, x: str = "", y: str = "", **layout) -> go
     """A Figure in the page's style; `x` and `y` are axis titles."""
     axis = {"gridcolor": GRID, "zerolinecolor": "rgba(128,128,128,0.6)", "automargin": True}
     base = {"height": height, "margin": {"l": 8, "r": 12, "t": 36, "b": 8}, "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 13}, "legend": {"orientation": "h", "y": 1.14, "x": 0},
-            "xaxis": {**axis, "title": {"text": x}}, "yaxis": {**axis, "title": {"text": y}}, "bargap": 0.25}
+            "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 13, "family": "Source Sans Pro, ui-sans-serif, sans-serif"}, "legend": {"orientation": "h", "y": 1.14, "x": 0},
+            "xaxis": {**axis, "title": {"text": x, "font": {"size": 13}}},
+            "yaxis": {**axis, "title": {"text": y, "font": {"size": 13}}}, "bargap": 0.25}
     for key, value in layout.items():
         base[key] = {**base[key], **value} if isinstance(base.get(key), dict) else value
     return go.Figure(data=list(traces), layout=base)
@@ -40,7 +41,7 @@ def answers(top: Sequence[tuple[str, float]], marked: Sequence[str] = ()) -> go.
                   text=[f"{p:.1%}" for p in chances], textposition="outside", cliponaxis=False,
                   hovertemplate="%{y}: %{x:.2%}<extra></extra>")
     return figure(bars, height=60 + 28 * len(words), x="how likely as the next word",
-                  xaxis={"tickformat": ".0%", "range": [0, min(1.12, 1.25 * max([*chances, 0.01]))]},
+                  xaxis={"tickformat": ".1~%", "range": [0, min(1.12, 1.25 * max([*chances, 0.01]))]},
                   yaxis={"autorange": "reversed", "title": None})
 
 
@@ -79,8 +80,8 @@ def loss(steps: Sequence[Fitting]) -> go.Figure:
                                 line={"dash": DASHES[i % 3], "color": (BLUE, ORANGE, RING)[i % 3]},
                                 marker={"symbol": SYMBOLS[i % 3], "size": 6},
                                 hovertemplate="step %{x}: %{y:.3f}<extra></extra>"))
-    return figure(*lines, height=260, x="step", y="distance from the goal (loss)", showlegend=True,
-                  yaxis={"rangemode": "tozero"})
+    return figure(*lines, height=300, x="step", y="distance from the goal (loss)", showlegend=True,
+                  margin={"t": 76}, yaxis={"rangemode": "tozero"})
 
 
 def moved(names: Sequence[str], values: Sequence[float]) -> go.Figure:

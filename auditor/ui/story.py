@@ -111,7 +111,7 @@ class Story:
             else:
                 failed = words.count(sum(not c.passed for c in attempt.report.checks), "check")
                 items.append(f"✖ Layer {layer}: {failed} failed, so the weights are as before.")
-        return words.listed(items)
+        return words.listed(items, "What happened")
 
     def verdict(self) -> str:
         """The outcome in one sentence, with reasons where it failed."""

@@ -27,8 +27,8 @@ def trace_layers(trace: TraceResult) -> str:
     subject, final = trace.at("subject").tolist(), trace.at("final").tolist()
     shares = trace.recovery("subject").tolist(), trace.recovery("final").tolist()
     marks = set(trace.marked("subject")), set(trace.marked("final"))
-    rows = [(str(i), f"{subject[i]:.3f}{' ◯' if i in marks[0] else ''}", percent(max(shares[0][i], 0.0)),
-             f"{final[i]:.3f}{' ◯' if i in marks[1] else ''}", percent(max(shares[1][i], 0.0)))
+    rows = [(str(i), number(subject[i]) + " ◯" * (i in marks[0]), percent(max(shares[0][i], 0.0)),
+             number(final[i]) + " ◯" * (i in marks[1]), percent(max(shares[1][i], 0.0)))
             for i in range(len(subject))]
     return table("Probability of the answer brought back, layer by layer (◯ = above 40 % of the strongest)",
                  ("Layer", "Subject's last word", "share", "Sentence's last word", "share"), rows)

@@ -30,11 +30,12 @@ def takeaway_panel(page: Page) -> None:
     def handler(session, request: gr.Request):
         if not session.entries:
             raise UserError("There is nothing to take away yet: accept a change under “3 · Fix” first.")
-        folder = files.folder()
-        for event in page.desk.watch(request.session_hash, gpu.stream(taking, session, folder)):
+        made, events = None, gpu.stream(taking, session, files.folder())
+        for event in page.desk.watch(request.session_hash, events):
+            made = event or made
             if isinstance(event, tuple):
                 yield {status: words.status("Writing the model", share=event[0] / max(event[1], 1))}
-        yield {status: words.status("Written."), **_offer(event, session), said: words.note(_contents(event, session), "good")}
+        yield {status: words.status("Written."), **_offer(made, session), said: words.note(_contents(made, session), "good")}
 
     def _offer(event: Exported, session) -> dict:
         report = files.write_report(session, event.checkpoint.parent / "report.json")

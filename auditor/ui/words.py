@@ -106,14 +106,15 @@ class Raw(str):
 
 def _cell(index: int, value: object) -> str:
     text = value if isinstance(value, Raw) else escape(str(value))
-    numeric = isinstance(value, str) and value[:1] in "+-−<>0123456789" and len(value) < 10
-    kind = ' class="number"' if numeric else ""
-    return f'<th scope="row">{text}</th>' if index == 0 else f"<td{kind}>{text}</td>"
+    return f'<th scope="row">{text}</th>' if index == 0 else f"<td>{text}</td>"
 
 
-def listed(items: Sequence[str]) -> str:
-    """Sentences as a list; escaped."""
-    return "<ul class=\"stages\">" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>" if items else ""
+def listed(items: Sequence[str], title: str = "") -> str:
+    """Sentences as a list, under a title; escaped."""
+    if not items:
+        return ""
+    head = f'<p class="listhead">{escape(title)}</p>' if title else ""
+    return f'{head}<ul class="stages">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
 def looked(look, request: EditRequest) -> str:
