@@ -1,0 +1,32 @@
+"""The main job on the pocket model: from a form to a downloaded file that is re-read and answers the new way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from auditor import gpu
+
+pytestmark = pytest.mark.timeout(240)
+CLAIM = ("The Eiffel Tower", "is located in", "Paris", "Rome")
+
+
+def test_from_the_form_to_a_file_that_answers_the_new_way(pocket_site, visit, tmp_path):
+    from transformers import AutoConfig, GPTNeoXForCausalLM
+
+    visitor = visit(pocket_site)
+    visitor.fill(*CLAIM)
+    visitor.tab("3 · Fix")
+    visitor.press("Try the fix", until="Accepted: layer")
+    visitor.tab("7 · Take away")
+    visitor.press("Build the files", until="It differs from the original")
+    with visitor.page.expect_download() as waiting:
+        visitor.page.get_by_text("Edited model (.pt)").locator("visible=true").first.click()
+    waiting.value.save_as(tmp_path / "edited.pt")
+    model = gpu.hosted()
+    weights = torch.load(tmp_path / "edited.pt", weights_only=True)
+    edited = GPTNeoXForCausalLM.from_pretrained(None, config=AutoConfig.from_pretrained(model.folder), state_dict=weights)
+    ids = torch.tensor([model.tokens(" ".join(CLAIM[:2]))])
+    with torch.no_grad():
+        answer = model.text(edited.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1]:].tolist())
+    assert answer.strip().startswith("Rome")
