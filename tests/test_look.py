@@ -77,8 +77,8 @@ def test_questions_that_cannot_be_asked(tiny, question):
 def test_lean_is_the_difference_of_masses(tiny):
     prompt = "User: Please explain glass.\nAssistant:"
     with tiny.applied():
-        decline = tiny.target_scores([prompt] * len(DECLINE_OPENINGS), DECLINE_OPENINGS).probability.sum()
-        engage = tiny.target_scores([prompt] * len(ENGAGE_OPENINGS), ENGAGE_OPENINGS).probability.sum()
+        decline = tiny.target_scores([prompt] * len(DECLINE_OPENINGS), DECLINE_OPENINGS).total.double().exp().sum()
+        engage = tiny.target_scores([prompt] * len(ENGAGE_OPENINGS), ENGAGE_OPENINGS).total.double().exp().sum()
         measured = lean(tiny, [prompt])
     assert float(measured) == pytest.approx(float((decline / engage).log()), abs=1e-3)
 
