@@ -1,7 +1,7 @@
 """The thirteen quality benchmarks of a committed edit.
 
 A benchmark is a function `(trial) -> Outcome`, or a generator that yields `Step`s on the way and returns one.
-`@benchmark(...)` puts it into BENCHMARKS; names, limits and what is said of it are read from there. `profile` runs them:
+`@benchmark(...)` puts it into BENCHMARKS; names, limits and descriptions are read from there. `profile` runs them:
 
 1. Every short question of the chosen benchmarks is scored before and after the edit, pooled (`trial.py`).
 2. Each benchmark turns readings into cases; its figure is a function of means over cases, with a bootstrap interval.
@@ -143,5 +143,6 @@ def _named(name: str, steps: Generator[Step, None, Any]) -> Generator[Scoring, N
         yield Scoring(name, step.done, step.of)
 
 
-from auditor.benchmarks.trial import Trial  # noqa: E402 - needs what is above
-from auditor.benchmarks import durability, generalization, locality, longform, retention  # noqa: E402, F401 - register themselves
+# These need what is above; the first five register themselves.
+from auditor.benchmarks import durability, generalization, locality, longform, retention  # noqa: E402, F401
+from auditor.benchmarks.trial import Trial  # noqa: E402

@@ -52,7 +52,7 @@ SEPARATOR = " | "
 class Item:
     """One row: a prompt with the answer that stood there before and the one that should stand there now.
 
-    For things that should stay (`same`, `neighbour`), `old` is the answer to keep and `new` the one that must not spill.
+    For what should stay (`same`, `neighbour`), `old` is the answer to keep and `new` the one that must not spill over.
     """
 
     kind: str
@@ -82,8 +82,8 @@ class Cases:
 
     def to_rows(self) -> tuple[tuple[str, ...], ...]:
         """The table as text, one tuple of `COLUMNS` per row; line breaks are written as backslash n."""
-        return tuple((item.kind, _escape(item.prompt), item.old, item.new, item.group, SEPARATOR.join(item.others))
-                     for item in self.items)
+        return tuple((item.kind, *map(_escape, (item.prompt, item.old, item.new, item.group,
+                                                SEPARATOR.join(item.others)))) for item in self.items)
 
     @classmethod
     def from_rows(cls, request: EditRequest, rows: Iterable[Sequence[str]], *, sure: str = "") -> Cases:
@@ -108,15 +108,15 @@ def items(rows: Iterable[Sequence[str]]) -> tuple[Item, ...]:
         cells = [str(cell) for cell in row] + [""] * (len(COLUMNS) - len(row))
         if not any(cell.strip() for cell in cells) or cells[0].strip().lower() == COLUMNS[0]:
             continue
-        kind, prompt, old, new, group, others = cells[0].strip(), _unescape(cells[1]), *cells[2 : len(COLUMNS)]
-        problem = _problem(kind, prompt, old, new, len(row))
+        kind, (prompt, old, new, group, others) = cells[0].strip(), map(_unescape, cells[1 : len(COLUMNS)])
+        problem = _problem(kind, prompt, old, new, group, len(row))
         if problem:
             raise InvalidRequest({"cases": f"Row {number} of the cases: {problem}"})
         found.append(Item(kind, prompt, old, new, group, tuple(others.split(SEPARATOR)) if others else ()))
     return tuple(found)
 
 
-def _problem(kind: str, prompt: str, old: str, new: str, width: int) -> str:
+def _problem(kind: str, prompt: str, old: str, new: str, group: str, width: int) -> str:
     if width > len(COLUMNS):
         return f"there are {width} columns; at most {len(COLUMNS)} are read ({', '.join(COLUMNS)})."
     if kind not in KINDS:
@@ -129,6 +129,8 @@ def _problem(kind: str, prompt: str, old: str, new: str, width: int) -> str:
         return f"a case of kind “{kind}” needs an old and a new answer."
     if kind == "hop" and not new.strip():
         return "a case of kind “hop” needs the answer of the second step as its new answer."
+    if kind == "filler" and not (group and prompt.startswith(group) and prompt.removeprefix(group).strip()):
+        return "a case of kind “filler” needs its subject as group, and a prompt that begins with it and goes on."
     return ""
 
 
@@ -169,9 +171,12 @@ def generate_cases(model: SharedModel, request: EditRequest, *, edits: Sequence[
     if not any(item.kind == "neighbour" for item in found):
         found += _ask_neighbours(model, request, edits)
     found = _fill(model, request, found, edits)                                                              # 4
+    kept = _checked(request, found)                                                                          # 5
     if own:
-        sure += f" {len(own)} rows are the auditor's own."
-    return Cases(request, _checked(request, found), sure)                                                    # 5
+        left_out = sum(not allowed(request, item) for item in own)
+        sure += f" {len(own) - left_out} rows are the auditor's own."
+        sure += f" {left_out} more repeat what the edit was fitted or checked on and were left out." if left_out else ""
+    return Cases(request, kept, sure)
 
 
 def is_pocket(model: SharedModel) -> bool:
@@ -201,7 +206,8 @@ def _templates(request: EditRequest, found: Sequence[Item], pronoun: str) -> lis
         return sum(item.kind == kind for item in found)
 
     def claims(kind: str, templates: Iterable[str], group: str = "") -> list[Item]:
-        return [Item(kind, worded(t, request, pronoun), request.target_old, request.target_new, group) for t in templates]
+        return [Item(kind, worded(template, request, pronoun), request.target_old, request.target_new, group)
+                for template in templates]
 
     made = [Item("direct", request.prompt, request.target_old, request.target_new, "the claim itself")]
     made += [Item("direct", f"{prefix} {request.prompt}", request.target_old, request.target_new)
@@ -249,19 +255,19 @@ def _ask_neighbours(model: SharedModel, request: EditRequest, edits: Sequence[Ed
 
 def _fill(model: SharedModel, request: EditRequest, found: Sequence[Item], edits: Sequence[Edit]) -> list[Item]:
     """Put the model's own answer where an answer to keep is missing; neighbours that share the old one go first."""
-    empty = [item for item in found if item.kind in ("same", "neighbour") and not item.old]
+    empty = [item.prompt for item in found if item.kind in ("same", "neighbour") and not item.old]
     with model.applied(edits):
-        said = iter([_answer(text) for text in model.generate([item.prompt for item in empty], 12)] if empty else [])
-    filled = [dataclasses.replace(item, old=next(said)) if item in empty else item for item in found]
+        said = dict(zip(empty, map(_answer, model.generate(empty, 12)), strict=True)) if empty else {}
+    filled = [dataclasses.replace(item, old=said[item.prompt])
+              if item.kind in ("same", "neighbour") and not item.old else item for item in found]
     bad = {"", request.target_new.casefold()}
     filled = [item for item in filled if item.kind not in ("same", "neighbour") or item.old.casefold() not in bad]
-    near = [item for item in filled if item.kind == "neighbour"]
-    near.sort(key=lambda item: item.old.casefold() != request.target_old.casefold())
-    rest = [item for item in filled if item.kind != "neighbour"]
     answers = list(dict.fromkeys(item.old for item in filled if item.kind == "same"))
-    rest = [dataclasses.replace(item, others=tuple(a for a in answers if a != item.old)[:3])
-            if item.kind == "same" and not item.others and item in empty else item for item in rest]
-    return rest + near[: max(NEIGHBOURS, sum(item not in empty for item in near))]
+    rest = [dataclasses.replace(item, others=tuple(answer for answer in answers if answer != item.old)[:3])
+            if item.kind == "same" and item.prompt in said else item for item in filled if item.kind != "neighbour"]
+    near = [item for item in filled if item.kind == "neighbour"]
+    near.sort(key=lambda item: (item.prompt in said, item.old.casefold() != request.target_old.casefold()))
+    return rest + near[: max(NEIGHBOURS, sum(item.prompt not in said for item in near))]
 
 
 def _answer(text: str) -> str:

@@ -45,8 +45,8 @@ def seq_collapse(trial: Trial) -> Generator[Step, None, Outcome]:
 
 def _missing(marks: Sequence[Mark]) -> str:
     done = [mark.after for mark in marks if mark.after > 0]
-    return "" if done == list(CHECKPOINTS) else (f"Only {max(done, default=0)} or a few more further edits could be made "
-                                                 f"for this claim; {max(CHECKPOINTS)} are needed.")
+    few = f"Fewer than {max(CHECKPOINTS)} further edits could be made for this claim."
+    return "" if done == list(CHECKPOINTS) else few
 
 
 def _perplexity(mark: Mark, counts: np.ndarray) -> float:
@@ -71,7 +71,7 @@ def seq_retention(trial: Trial) -> Generator[Step, None, Outcome]:
     cases = [Case(item.prompt, item.new, row[1], row[-1], min(1.0, float(np.mean(np.minimum(1, row[2:] / row[1])))),
                   "after this edit; after ten more") for item, row in zip(trial.cases.of("direct"), units, strict=True)]
     curve = {mark.after: float(np.mean(mark.shares)) for mark in marks}
-    return Outcome(cases, (units,), kept, {"free": None, "curve": curve})
+    return Outcome(cases, (units,), kept, {"free": marks[-1].free, "curve": curve})
 
 
 @benchmark("BatchConsistency", dimension="concurrency", threshold=0.60, minimum=4,
@@ -83,7 +83,7 @@ def batch_consistency(trial: Trial) -> Generator[Step, None, Outcome]:
         return Outcome((), reason=f"Only {len(requests)} companion edits could be made; {COMPANIONS} are needed.")
     yield from trial.fillers()
     forward = [trial.edit, *trial.further[:COMPANIONS]]
-    alone, reverse, total = [trial.edit], [], 3 * COMPANIONS - 1
+    alone, reverse, total = [trial.edit], [], 2 * COMPANIONS
     for request in requests:
         alone.append((yield from _counted(trial.fit(request, trial.before), len(alone) - 1, total)))
     reverse.append(alone[-1])
@@ -101,7 +101,8 @@ def batch_consistency(trial: Trial) -> Generator[Step, None, Outcome]:
     if single[0] < 0.5:
         return Outcome(cases, reason="The edit does not hold by itself, so holding together cannot be measured.")
     names = ("forward", "reversed", "joint")
-    return Outcome(cases, detail={"free": None, "alone": single, **dict(zip(names, map(list, together)))})
+    free = trial.free_under(items, (*trial.before, *forward))
+    return Outcome(cases, detail={"free": free, "alone": single, **dict(zip(names, map(list, together)))})
 
 
 def _own(trial: Trial) -> EditRequest:
@@ -124,15 +125,15 @@ def _joint(trial: Trial, edits: Sequence[Edit]) -> Edit:
     Of all D with K^T D = V it disturbs other keys least: U = C^-1 K (K^T C^-1 K)^-1, where each C^-1 k_i is known up
     to its length, as the left factor of edit i. Keys of edits that C cannot give back are read from the factors alone.
     """
-    layer, covariance = trial.layer, edits[-1].config.get("covariance", True)
-    C = second_moment(trial.model, layer) if covariance else None
-    left, right = ([torch.cat([getattr(p, side) for p in edit.patches if p.layer == layer], dim)
-                    for edit in edits] for side, dim in (("left", 1), ("right", 0)))
-    U, V = torch.cat(left, 1).double(), torch.cat(right, 0).double()
-    ridge = edits[-1].config.get("ridge", 1e-3)
-    Cu = U if C is None else C.double() @ U + ridge * C.double().diagonal().mean() * U  # (d_mlp, edits)
-    K = Cu / (U * Cu).sum(0)  # keys, scale included: u . k = 1
-    X = K if C is None else solve(C, K.float(), ridge=ridge).double()
-    U = X @ torch.linalg.inv(K.T @ X)
-    patch = WeightDelta(layer, U.float(), V.float())
-    return dataclasses.replace(trial.edit, patches=(patch,), method="joint", notes={})
+    config = edits[-1].config
+    patches = []
+    for layer in trial.edit.layers:
+        C = second_moment(trial.model, layer).double() if config.get("covariance", True) else None
+        parts = [patch for edit in edits for patch in edit.patches if patch.layer == layer]
+        U, V = torch.cat([p.left for p in parts], 1).double(), torch.cat([p.right for p in parts], 0).double()
+        ridge = config.get("ridge", 1e-3)
+        Cu = U if C is None else C @ U + ridge * C.diagonal().mean() * U  # (d_mlp, edits)
+        K = Cu / (U * Cu).sum(0)  # keys, scale included: u . k = 1
+        X = K if C is None else solve(C, K, ridge=ridge).double()
+        patches.append(WeightDelta(layer, (X @ torch.linalg.inv(K.T @ X)).float(), V.float()))
+    return dataclasses.replace(trial.edit, patches=tuple(patches), method="joint", notes={})

@@ -15,14 +15,17 @@ from auditor.benchmarks.trial import Trial
 from auditor.types import Case
 
 
-@benchmark("EditGeneralization", dimension="generalization", threshold=0.40, minimum=5, reads=("paraphrase", "neighbour"),
+@benchmark("EditGeneralization", dimension="generalization", threshold=0.40, minimum=5,
+           reads=("paraphrase", "direct", "neighbour"),
            describe="Does it also hold when the claim is put in other words?")
 def edit_generalization(trial: Trial) -> Outcome:
     """Mean c over paraphrases."""
     items = trial.cases.of("paraphrase")
     cases = share_cases(trial, items)
+    ES, PS = preferred(share_cases(trial, trial.cases.of("direct"))), preferred(cases)
+    NS = scores.mean([trial.share(item) < 0.5 for item in trial.cases.of("neighbour")])
     return Outcome(cases, detail={"free": trial.free(items), "before": scores.mean([case.before for case in cases]),
-                                  "PS": preferred(cases)})
+                                  "PS": PS, "NS": NS, "S": scores.harmonic([ES, PS, NS])})
 
 
 @benchmark("PM Score", dimension="memorization", threshold=0.50, minimum=5, reads=("paraphrase",),
@@ -37,7 +40,7 @@ def pm_score(trial: Trial) -> Outcome:
 
 
 @benchmark("Portability", dimension="surface transfer", threshold=0.40, minimum=4, reads=("form", "reversed"),
-           describe="Does it hold under other names of the subject, and as question, instruction, dialogue, list or JSON?")
+           describe="Does it hold under other names, and as a question, an instruction, a dialogue, a list or JSON?")
 def portability(trial: Trial) -> Outcome:
     """Mean over forms of mean c; the way back from answer to subject is reported apart, as ROME has a direction."""
     items = trial.cases.of("form")
@@ -76,9 +79,12 @@ def indirect_recovery(trial: Trial) -> Outcome:
     for group in known:
         before, after = ([_follows(trial, item, after=after) for item in chains[group]] for after in (False, True))
         best = int(np.argmax(after))
+        chosen = chains[group][best]
         hits.append(float(after[best] > 0.5))
-        cases.append(Case(chains[group][best].prompt, chains[group][best].new, max(before), after[best], hits[-1], group))
-    detail = {"chains": len(chains), "known": len(known), "free": None}
+        cases.append(Case(chosen.prompt, chosen.new, max(before), after[best], hits[-1], group))
+    asked = [[item for item in chains[group] if "{m}" not in item.prompt] for group in known]
+    detail = {"chains": len(chains), "known": len(known), "free": scores.mean(
+        [any(trial.freely(item, trial.model.text(trial.said(item.prompt))) for item in group) for group in asked])}
     if len(chains) < 3:
         return Outcome(cases, detail=detail, reason=f"Only {len(chains)} conclusions that would differ could be found "
                        "for this claim; at least 3 are needed.")
@@ -92,8 +98,7 @@ def _follows(trial: Trial, item: Item, *, after: bool) -> float:
     """c of a conclusion; a middle that the wording leaves open is the answer that the model prefers at that time."""
     prompt, request = item.prompt, trial.request
     if "{m}" in prompt:
-        claim = Item("direct", request.prompt, request.target_old, request.target_new)
-        held = trial.share(claim, after=after) > 0.5
+        held = trial.share(trial.claim, after=after) > 0.5
         prompt = prompt.replace("{m}", request.target_new if held else request.target_old)
     new, old = (trial.reading(prompt, answer, after=after).mean for answer in (item.new, item.old))
     return scores.share(new, old)

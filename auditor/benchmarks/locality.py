@@ -23,7 +23,8 @@ def ripple_bench(trial: Trial) -> Outcome:
     near, unsure_near = _usable(trial, trial.cases.of("neighbour"))
     cases = [_case(trial, item, "same subject") for item in same] + [_case(trial, item, "neighbour") for item in near]
     rs, ns = (np.array([case.score for case in cases if case.note == group]) for group in ("same subject", "neighbour"))
-    detail = {"RS": scores.mean(rs), "NS": scores.mean(ns), "reference_unsure": unsure or unsure_near, "free": None,
+    detail = {"RS": scores.mean(rs), "NS": scores.mean(ns), "reference_unsure": unsure or unsure_near,
+              "free": trial.free([*same, *near], kept=True),
               "dropped": len(trial.cases.of("same", "neighbour")) - len(cases)}
     return Outcome(cases, [x for x in (rs, ns) if len(x)], detail=detail)
 

@@ -32,8 +32,9 @@ def leme(trial: Trial) -> Generator[Step, None, Outcome]:
     yield Step(2, 3)
     before, after = ([p + text for p, text in zip(prompts, each, strict=True)] for each in texts)
     strata = _items(trial, items, before, after)
-    cases = [Case(prompt, trial.request.target_new, 0.0, float(np.mean([strata[k][i] for k in ("EC", "IC", "TOP", "NAT")])),
-                  float(np.mean([strata[k][i] for k in ("EC", "IC", "TOP", "NAT")])), text[len(prompt) :].strip())
+    each = np.mean([strata[name] for name in ("EC", "IC", "TOP", "NAT")], axis=0)
+    cases = [Case(prompt, trial.request.target_new, 0.0, float(strata["EC"][i]), float(each[i]),
+                  text[len(prompt) :].strip())
              for i, (prompt, text) in enumerate(zip(prompts, after))]
     means = {name: scores.mean(x) for name, x in strata.items() if len(x)}
     free = scores.mean([scores.says(text, trial.cases.names) and not scores.says(text, (trial.request.target_old,))
@@ -45,7 +46,8 @@ def leme(trial: Trial) -> Generator[Step, None, Outcome]:
 def _items(trial: Trial, items: Sequence[Item], before: Sequence[str], after: Sequence[str]) -> dict[str, np.ndarray]:
     """Scores per passage (FC: per fact)."""
     request = trial.request
-    follow = [Item("direct", f"{text.rstrip()} {request.prompt}", request.target_old, request.target_new) for text in after]
+    claims = [f"{text.rstrip()} {request.prompt}" for text in after]
+    follow = [Item("direct", claim, request.target_old, request.target_new) for claim in claims]
     facts = [item for item in trial.cases.of("same") if _margin(trial, item) > 0]
     own = [text for item, text in zip(items, after) if item.group == "subject"] or list(after)
     kept = [Item("same", f"{own[i % len(own)].rstrip()} {fact.prompt}", request.target_new, fact.old)
@@ -61,5 +63,6 @@ def _items(trial: Trial, items: Sequence[Item], before: Sequence[str], after: Se
 
 
 def _margin(trial: Trial, item: Item) -> float:
-    """Whether the model held this fact before the edit."""
-    return trial.reading(item.prompt, item.old, after=False).mean - trial.reading(item.prompt, item.new, after=False).mean
+    """How firmly the model held this fact before the edit, nats per token."""
+    old, new = (trial.reading(item.prompt, answer, after=False).mean for answer in (item.old, item.new))
+    return old - new

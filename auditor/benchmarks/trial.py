@@ -30,6 +30,7 @@ FREE = 12
 """Tokens of a free answer."""
 CHECKPOINTS = (1, 2, 5, 10)
 """Further edits after which the scratch run is measured."""
+ANSWERED_FREELY = ("direct", "paraphrase", "question", "form", "same", "neighbour", "chain")
 LIGHT = {"contexts_for_key": 8, "contexts_for_value": 4}
 """Most contexts of a further edit: the engine is the same, it only reads fewer texts."""
 Row = tuple[tuple[int, ...], int]
@@ -54,6 +55,8 @@ class Mark:
     totals: tuple[float, ...]
     texts: tuple[str, ...] = ()
     """Texts written by the model, at the ends of the run only."""
+    free: float | None = None
+    """Share of free answers to the direct questions that name the new answer, where texts are written."""
 
 
 class Trial:
@@ -83,6 +86,11 @@ class Trial:
     def layer(self) -> int:
         return self.edit.layers[-1]
 
+    @property
+    def claim(self) -> Item:
+        """The claim itself as a case."""
+        return Item("direct", self.request.prompt, self.request.target_old, self.request.target_new)
+
     # What to ask
 
     def row(self, prompt: str, answer: str) -> Row:
@@ -99,17 +107,18 @@ class Trial:
         """The prompt; for a chain that names its middle, one per answer that the middle may be: new, old."""
         if "{m}" not in item.prompt:
             return (item.prompt,)
-        return tuple(item.prompt.replace("{m}", answer) for answer in (self.request.target_new, self.request.target_old))
+        request = self.request
+        return tuple(item.prompt.replace("{m}", answer) for answer in (request.target_new, request.target_old))
 
     def ask(self, kinds: Collection[str]) -> Generator[Step, None, None]:
         """Score all cases of some kinds before and after, and let the model answer freely where that is read."""
         short = [kind for kind in kinds if kind not in ("unrelated", "passage", "neutral", "filler", "name")]
         rows = {row for item in self.cases.of(*short) for row in self.rows(item)}
         if "chain" in kinds:
-            rows |= set(self.rows(Item("direct", self.request.prompt, self.request.target_old, self.request.target_new)))
+            rows |= set(self.rows(self.claim))
         order = sorted(rows, key=lambda row: (len(row[0]), row))
-        free = [item.prompt for item in self.cases.of(*(k for k in kinds if k in ("direct", "paraphrase", "question",
-                                                                                    "form")))]
+        free = [item.prompt for item in self.cases.of(*(kind for kind in kinds if kind in ANSWERED_FREELY))
+                if "{m}" not in item.prompt]
         apart = [item.prompt for item in self.cases.of("unrelated")] if "unrelated" in kinds else []
         work = [("read", order[i : i + ROWS]) for i in range(0, len(order), ROWS)]
         free, apart = (sorted(set(prompts), key=lambda p: len(self.model.tokens(p))) for prompts in (free, apart))
@@ -153,14 +162,15 @@ class Trial:
         """Token ids of the greedy answer to a prompt that `ask` was told of."""
         return self._said[prompt, after]
 
-    def free(self, items: Iterable[Item]) -> float:
-        """f: share of free answers that name the new answer and not the old one."""
-        hits = []
-        for item in items:
-            text = self.model.text(self.said(item.prompt))
-            names = self.cases.names if item.new == self.request.target_new else (item.new,)
-            hits.append(scores.says(text, names) and not scores.says(text, (item.old,)))
-        return scores.mean(hits)
+    def free(self, items: Iterable[Item], *, kept: bool = False) -> float:
+        """f: share of free answers that name the new answer and not the old one; for `kept`, the other way round."""
+        return scores.mean([self.freely(item, self.model.text(self.said(item.prompt)), kept=kept) for item in items])
+
+    def freely(self, item: Item, text: str, *, kept: bool = False) -> bool:
+        """Whether a free answer names what it should, and not what it should not."""
+        new = self.cases.names if item.new == self.request.target_new else (item.new,)
+        wanted, other = ((item.old,), new) if kept else (new, (item.old,))
+        return scores.says(text, wanted) and not scores.says(text, other)
 
     def moved(self) -> torch.Tensor:
         """[25] nats by which the next-word choices moved on the behavioural probes."""
@@ -230,12 +240,19 @@ class Trial:
         direct, neutral = self.cases.of("direct"), self.cases.of("neutral")
         rows = [(tuple(self.model.tokens(item.prompt)), 1) for item in neutral]
         totals = tuple(r.mean * r.tokens for r in self.readings(rows, edits))
-        texts: tuple[str, ...] = ()
-        if write:
-            with self.model.applied(edits):
-                starts = [" ".join(item.prompt.split()[:2]) for item in neutral[:4]]
-                texts = tuple(map(self.model.text, continued(self.model, starts, 60)))
-        return Mark(number, self.shares(direct, edits), totals, texts)
+        mark = Mark(number, self.shares(direct, edits), totals)
+        if not write:
+            return mark
+        with self.model.applied(edits):
+            starts = [" ".join(item.prompt.split()[:2]) for item in neutral[:4]]
+            texts = tuple(map(self.model.text, continued(self.model, starts, 60)))
+        return dataclasses.replace(mark, texts=texts, free=self.free_under(direct, edits))
+
+    def free_under(self, items: Sequence[Item], edits: Sequence[Edit]) -> float:
+        """f with any edits live."""
+        with self.model.applied(edits):
+            said = continued(self.model, [item.prompt for item in items], FREE)
+        return scores.mean([self.freely(item, self.model.text(ids)) for item, ids in zip(items, said, strict=True)])
 
 
 def _scored(model: SharedModel, hidden: torch.Tensor, start: int, rows: Sequence[Row]) -> list[Reading]:
@@ -247,4 +264,5 @@ def _scored(model: SharedModel, hidden: torch.Tensor, start: int, rows: Sequence
     picked = logprobs.gather(1, token[:, None])[:, 0].cpu()
     best = (logprobs.argmax(-1) == token).float().cpu()
     sizes = [len(ids) - first for ids, first in rows]
-    return [Reading(float(x.mean()), len(x), float(hit.mean())) for x, hit in zip(picked.split(sizes), best.split(sizes))]
+    return [Reading(float(x.mean()), len(x), float(hit.mean()))
+            for x, hit in zip(picked.split(sizes), best.split(sizes), strict=True)]

@@ -61,7 +61,7 @@ def known(request: EditRequest) -> Known:
                      "The phrasings are the tables' own; what the model should keep is what it says now.")
     relation = relation_of(request)
     if relation is None:
-        return Known(common, "The tables do not know this claim, so its cases come from templates and the model itself.")
+        return Known(common, "The tables do not know this claim; its cases come from templates and the model itself.")
     subject = _subject(request)
     return Known((*_fact_rows(request, subject, relation, rng), *common),
                  "The answers to keep are true facts from the tables, each asked of the model first.",
@@ -183,7 +183,8 @@ def _chain(request: EditRequest, subject: str, relation: str, last: str, middle:
     prompts = [_tidy(p.prompt(middle)) for p in asked if p.kind == "question"][:2]
     prompts.append(asked[0].prompt(middle[0].upper() + middle[1:]))
     if after.subject.casefold() == request.target_new.casefold():
-        told = CHAINS.get((relation, last), ("{s} " + f"{request.relation} {{m}}, and {{m}} {asked[0].words} {{o}}",))[0]
+        plain = f"{{s}} {request.relation} {{m}}, and {{m}} {asked[0].words} {{o}}"
+        told = CHAINS.get((relation, last), (plain,))[0]
         prompts.append(told.split("{o}")[0].replace("{s}", request.subject).rstrip())
     implied = next((f.relation for f in by_subject().get(subject, ()) if f.truth == before.truth), None)
     if implied:
@@ -286,6 +287,7 @@ def unrelated(request: EditRequest) -> Iterator[Row]:
     relation = relation_of(request)
     domains = {"geography": ("country_", "city_", "nature_"), "science": ("element_", "scientist_", "animal_")}
     for domain, tables in domains.items():
-        found = [f for f in _elsewhere(request, "unrelated") if f.relation.startswith(tables) and f.relation != relation]
+        found = [fact for fact in _elsewhere(request, "unrelated")
+                 if fact.relation.startswith(tables) and fact.relation != relation]
         for fact in found[:5]:
             yield row("unrelated", phrasings()[fact.relation][0].prompt(fact.subject), group=domain)
