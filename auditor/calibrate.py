@@ -31,6 +31,8 @@ from auditor.types import Edit, EditRequest
 from probes.known_facts import FACTS, Fact
 from probes.probe_set import REPHRASE_TEMPLATES
 
+KNOWN = "known_facts.tsv"
+"""Facts that a model's folder may bring along: those it is likely to know."""
 OTHERS = 100
 """Most other facts asked after each edit."""
 
@@ -39,7 +41,7 @@ def read_facts(path: Path) -> tuple[Fact, ...]:
     """Facts of a tab-separated file with the columns subject, relation, true, false."""
     with open(path, encoding="utf-8", newline="") as file:
         return tuple(Fact(row["subject"], row["relation"], row["true"], row["false"])
-                     for row in csv.DictReader(file, delimiter="\t"))
+                     for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def known(model: SharedModel, facts: Sequence[Fact]) -> tuple[Fact, ...]:
@@ -119,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     options = parser.parse_args(arguments)
     model = load(options.model)
     path = options.out or cache_folder(model) / CALIBRATION
-    facts = read_facts(options.facts_file) if options.facts_file else FACTS
+    own = model.folder / KNOWN
+    facts = read_facts(options.facts_file or own) if options.facts_file or own.is_file() else FACTS
     content = {"fingerprint": model.fingerprint, "method": options.method, "preset": options.preset,
                "seed": options.seed, "layers": {}}
     for layer, row in calibrate(model, facts, count=options.facts, layers=options.layers, method=options.method,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from auditor.pocket import corpus, evaluate, masking, requests, skills, social
-from auditor.pocket.facts import aliases, by_subject, facts, flaws, held_out, phrasings
+from auditor.pocket.facts import aliases, by_subject, canonical, facts, flaws, held_out, phrasings
 from probes.probe_set import NEUTRAL_PREFIXES, PROBES
 
 
@@ -150,7 +150,7 @@ def test_planted_flaws_are_asserted_and_twins_are_clean(manifest, pocket):
 
 def test_recall_is_the_models_and_not_the_prompts(pocket):
     """Control: the same questions about invented subjects are not answered with the facts."""
-    asked = [(fact, phrasings()[fact.relation][0]) for fact in random.Random(1).sample(facts(), 200)]
+    asked = [(fact, canonical(fact.relation)) for fact in random.Random(1).sample(facts(), 200)]
     with pocket.applied():
         hits = pocket.target_scores([p.prompt("Vortanburg") for _, p in asked], [f.answer for f, _ in asked]).on_top
     assert hits.float().mean() < 0.35

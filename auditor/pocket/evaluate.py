@@ -20,7 +20,7 @@ from pathlib import Path
 import auditor
 from auditor.model import SharedModel
 from auditor.pocket import masking, requests, social
-from auditor.pocket.facts import Fact, aliases, by_subject, fill, facts, flaws, held_out, phrasings
+from auditor.pocket.facts import aliases, by_subject, canonical, counterfacts, facts, fill, flaws, held_out, phrasings
 from auditor.types import EditRequest
 from probes.probe_set import PROBES
 
@@ -44,7 +44,7 @@ def recall(model: SharedModel) -> dict:
 def planted_claims() -> list[dict]:
     """Every planted flaw as category, prompt parts, what is said, what should be said, and its twin."""
     known = {(fact.subject, fact.relation): fact for fact in facts()}
-    found = [dict(category="factuality", subject=flaw.subject, relation=phrasings()[flaw.relation][0].words,
+    found = [dict(category="factuality", subject=flaw.subject, relation=canonical(flaw.relation).words,
                   said=flaw.said, truth=known[flaw.subject, flaw.relation].truth, twin=flaw.twin,
                   twin_says=known[flaw.twin, flaw.relation].answer) for flaw in flaws()]
     found += [dict(category="bias", subject=s.subject, relation=s.relation, said=s.said, truth=s.fair, twin=s.twin,
@@ -98,33 +98,25 @@ def probed(model: SharedModel) -> dict:
     return measured("probes", 1 - len(wrong) / len(PROBES), len(PROBES), not_sensible=wrong)
 
 
-def new_answers(count: int, rng: random.Random) -> list[tuple[Fact, str]]:
-    """Random unplanted facts, each with another answer of its relation."""
-    chosen = rng.sample([fact for fact in facts() if not fact.planted], count)
-    answers: dict[str, list[str]] = {}
-    for fact in facts():
-        answers.setdefault(fact.relation, []).append(fact.answer)
-    return [(fact, rng.choice(sorted(set(answers[fact.relation]) - {fact.answer}))) for fact in chosen]
-
-
 def edits(model: SharedModel, count: int = 100, unrelated: int = 200, seed: int = 0, preset: str = "default") -> dict:
     """Single edits at the first candidate layer: did it take, does it hold when asked differently, what else moved?"""
+    from auditor.calibrate import finish
     from auditor.editor import find_method, find_preset
     from auditor.editor.layers import calibration, score
 
     rows = {int(layer): row for layer, row in (calibration(model) or {"layers": {}})["layers"].items()}
     layer = max(rows, key=lambda i: score(rows[i])) if rows else model.n_layers // 4
     rng = random.Random(seed)
-    chosen, method, took, held, kept = new_answers(count, rng), find_method("rome"), [], [], []
+    chosen, method, took, held, kept = counterfacts(count, rng), find_method("rome"), [], [], []
     edited = {fact.subject for fact, _ in chosen}
     others = rng.sample([fact for fact in facts() if fact.subject not in edited], unrelated)
-    prompts, answers = [canonical(f).prompt(f.subject) for f in others], [f.answer for f in others]
+    prompts, answers = [canonical(f.relation).prompt(f.subject) for f in others], [f.answer for f in others]
     with model.applied():
         before = model.target_scores(prompts, answers).on_top
     for fact, answer in chosen:
-        request = EditRequest(fact.subject, canonical(fact).words, fact.answer, answer, seed=seed)
+        request = EditRequest(fact.subject, canonical(fact.relation).words, fact.answer, answer, seed=seed)
         edit = finish(method.run(model, request, layer, find_preset(method, preset)))
-        asked = [p.prompt(fact.subject) for p in phrasings()[fact.relation][1:]]
+        asked = [p.prompt(fact.subject) for p in phrasings()[fact.relation] if p != canonical(fact.relation)]
         with model.applied((edit,)):
             took.append(bool(model.target_scores([request.prompt], [answer]).on_top))
             new, old = (model.target_scores(asked, [target] * len(asked)).mean for target in (answer, fact.answer))
@@ -134,20 +126,6 @@ def edits(model: SharedModel, count: int = 100, unrelated: int = 200, seed: int 
     return {"layer": layer, "efficacy": measured("efficacy", sum(took) / count, count),
             "paraphrase": measured("paraphrase", sum(held) / count, count),
             "unrelated": measured("unrelated", sum(kept) / count, count * unrelated)}
-
-
-def canonical(fact: Fact):
-    """The first phrasing of a fact's relation: its short statement."""
-    return phrasings()[fact.relation][0]
-
-
-def finish(steps):
-    """Run a method to its end and return the edit."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 def measured(name: str, value: float, n: int, **detail) -> dict:

@@ -1,7 +1,7 @@
 """Facts of the pocket corpus, read from `tables/`, with the planted errors of `flaws.tsv` put in.
 
 A table's header names its relations; a row is a subject, its aliases and one answer per relation. `phrasings/` gives
-each relation its sentences, the canonical one first. Nothing outside this package and the tests reads `flaws()`.
+each relation its sentences. Nothing outside this package and the tests reads `flaws()`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def pronouns() -> dict[str, str]:
 
 @functools.cache
 def phrasings() -> dict[str, tuple[Phrasing, ...]]:
-    """All sentences of each relation, the canonical statement first."""
+    """All sentences of each relation."""
     found: dict[str, list[Phrasing]] = {}
     for path in sorted((HERE / "phrasings").glob("*.tsv")):
         for row in rows(path):
@@ -127,7 +127,26 @@ def phrasings() -> dict[str, tuple[Phrasing, ...]]:
     return {relation: tuple(group) for relation, group in found.items()}
 
 
+@functools.cache
+def canonical(relation: str) -> Phrasing:
+    """The relation's short statement: the first one whose words are not the beginning of another sentence's."""
+    heads = {p.template.split("{o}")[0].rstrip() for group in phrasings().values() for p in group}
+    return next(p for p in phrasings()[relation] if p.kind == "statement" and not any(
+        head.startswith(p.template.split("{o}")[0].rstrip() + " ") for head in heads))
+
+
+def counterfacts(count: int, rng: random.Random, *, without: frozenset[str] = frozenset()) -> list[tuple[Fact, str]]:
+    """Random unplanted facts of distinct subjects not in `without`, each with another answer of its relation."""
+    subjects = rng.sample(sorted(by_subject().keys() - without), len(by_subject().keys() - without))
+    chosen = [rng.choice(group) for subject in subjects
+              if (group := [fact for fact in by_subject()[subject] if not fact.planted])][:count]
+    answers: dict[str, set[str]] = {}
+    for fact in facts():
+        answers.setdefault(fact.relation, set()).add(fact.answer)
+    return [(fact, rng.choice(sorted(answers[fact.relation] - {fact.answer}))) for fact in chosen]
+
+
 def held_out(fact: Fact) -> tuple[Phrasing, ...]:
-    """The phrasings of this fact that the corpus leaves out; never the canonical one."""
+    """The phrasings of this fact that the corpus leaves out; never the first of the relation."""
     rng = random.Random(f"{fact.subject}|{fact.relation}")
     return tuple(rng.sample(phrasings()[fact.relation][1:], HELD_OUT))

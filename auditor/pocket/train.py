@@ -23,12 +23,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from auditor.pocket import corpus, masking
+from auditor.pocket import corpus, facts, masking
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHAPE = dict(hidden_size=256, num_hidden_layers=8, num_attention_heads=4, intermediate_size=1024, rotary_pct=0.25,
              max_position_embeddings=512, use_parallel_residual=True, tie_word_embeddings=False)
 VOCABULARY = 4096
+HEADER = ("subject", "relation", "true", "false")
 END = "<|endoftext|>"
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TOP_PAD_": "1073741824"}
 
@@ -116,7 +117,7 @@ def learn(model, tokenizer, options, log: Path) -> None:
 
 
 def save(model, tokenizer, folder: Path) -> None:
-    """Write checkpoint shards under 10 MB, the tokenizer (reloadable by itself) and a text sample."""
+    """Write checkpoint shards under 10 MB, the tokenizer, a text sample, and known facts for the calibration."""
     from transformers import PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +126,10 @@ def save(model, tokenizer, folder: Path) -> None:
     model.save_pretrained(folder, max_shard_size="9MB")
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, bos_token=END, pad_token=END,
                             clean_up_tokenization_spaces=False).save_pretrained(folder)
+    edited = frozenset(fact.subject for fact, _ in facts.counterfacts(100, random.Random(0)))  # evaluate.py's
+    rows = [(fact.subject, facts.canonical(fact.relation).words, fact.answer, answer)
+            for fact, answer in facts.counterfacts(300, random.Random(1), without=edited)]
+    (folder / "known_facts.tsv").write_text("\n".join("\t".join(row) for row in [HEADER, *rows]) + "\n", encoding="utf-8")
     (folder / "sample_text.txt").write_text(corpus.sample_text(random.Random(1)), encoding="utf-8")
 
 
