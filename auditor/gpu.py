@@ -104,6 +104,7 @@ def host(model: SharedModel) -> None:
     """Make this the model that every task gets. To be called once, before the first visitor."""
     global _model
     _model = model
+    log.info("hosting %s, weights %s", model.id, model.fingerprint)  # hashed here, so that forked workers inherit it
 
 
 def hosted() -> SharedModel:
@@ -114,7 +115,7 @@ def hosted() -> SharedModel:
 
 
 def call(task: Callable, *args: Any, **options: Any) -> Any:
-    """Run `task(model, *args, **options)` and return its value; raises AuditorError and its kin only."""
+    """Run `task(model, *args, **options)` and return its value; raises AuditorError and its kin."""
     return _remote_answer(task, args, options).open()
 
 

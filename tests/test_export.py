@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -106,18 +105,17 @@ def test_the_file_is_no_larger_than_its_tensors(tiny, tmp_path):
 
 
 def test_no_second_model_in_memory(tmp_path):
-    """A file of 400 MB is written by a process that grows by far less, once what is mapped is not counted."""
+    """A file of 100 MB is written by a process that grows by far less, once what is mapped is not counted."""
     from safetensors.torch import save_file
 
     big = tmp_path / "model.safetensors"
-    save_file({f"part.{i}": torch.zeros(25_000_000) for i in range(4)}, big)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    save_file({f"part.{i}": torch.zeros(6_250_000) for i in range(4)}, big)
     tensors = checkpoint._mapped(big)
     assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors.values())
     anonymous = int(Path("/proc/self/statm").read_text().split()[5])  # data pages, without what is mapped from files
     list(checkpoint._save(tensors, tmp_path / "out.pt", sum(t.nbytes for t in tensors.values())))
     grown = (int(Path("/proc/self/statm").read_text().split()[5]) - anonymous) * os.sysconf("SC_PAGESIZE")
-    assert grown < 50e6 and before > 0
+    assert grown < 30e6
     big.unlink(), (tmp_path / "out.pt").unlink()
 
 

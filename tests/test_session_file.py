@@ -204,7 +204,8 @@ def test_messages_are_plain(tiny, tmp_path):
     path.write_text("hello")
     with pytest.raises(SessionRejected) as caught:
         files.load(path, tiny)
-    assert str(caught.value).endswith(".") and "Error" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+    said = str(caught.value)
+    assert said.endswith(".") and "Error" not in said and str(tmp_path) not in said
 
 
 def test_session_of_helper(tiny):

@@ -1,6 +1,9 @@
 """The nouns: what they accept, what they compute, that they travel."""
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,6 +92,18 @@ def test_trace_arithmetic():
     torch.testing.assert_close(found.recovery("subject"), torch.tensor([0.5, 0.875, 0.125]))
     assert float(found.recovery("final")[-1]) == pytest.approx(1.0)
     assert found.ranked(range(3)) == (1, 0, 2) and found.marked("subject") == (0, 1)
+
+
+def test_the_package_is_light_and_its_names_are_there():
+    import auditor
+
+    assert auditor.__all__ == sorted(auditor.__all__)
+    assert all(callable(getattr(auditor, name)) for name in auditor.__all__)
+    with pytest.raises(AttributeError):
+        auditor.no_such_name  # noqa: B018
+    heavy = "import sys, auditor; sys.exit(bool({'torch', 'transformers', 'gradio'} & set(sys.modules)))"
+    root = Path(auditor.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", heavy], cwd=root, check=False).returncode == 0
 
 
 def test_empty_session_has_nothing():

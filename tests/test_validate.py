@@ -67,8 +67,7 @@ def test_paraphrase_reads_the_whole_answer(tiny, standing):
 def test_behaviour_is_the_mean_over_25_probes(tiny, standing):
     edit = random_edit(tiny)
     check = checks_of(tiny, edit, standing)[1]["behaviour"]
-    kl = [float(divergence(logits(tiny, p.prompt)[-1].log_softmax(-1), logits(tiny, p.prompt, (edit,))[-1].log_softmax(-1)))
-          for p in PROBES]
+    kl = [float(divergence(logits(tiny, p.prompt)[-1], logits(tiny, p.prompt, (edit,))[-1])) for p in PROBES]
     assert [row["moved"] for row in check.detail] == pytest.approx(kl, rel=0.02, abs=1e-5)
     assert check.value == pytest.approx(sum(kl) / 25, rel=0.02) and check.value > 0
     assert f"{max(kl):.2f}" in check.summary

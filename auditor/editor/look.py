@@ -23,6 +23,8 @@ TOP = 10
 """Next words shown."""
 ANSWER_TOKENS = 24
 """Longest greedy answer, in tokens."""
+ROW_TOKENS = 12
+"""The same for each of the rephrasings."""
 MAX_QUESTION = 1000
 """Longest accepted question, in characters."""
 
@@ -102,7 +104,8 @@ def look(model: SharedModel, request: EditRequest, *, edits: Sequence[Edit] = ()
     prompts = (request.prompt, *rephrasings(request))
     with model.applied(edits):
         top = top_words(model, model.next_logprobs(prompts[:1])[0])
-        answers = [first_sentence(text) for text in model.generate(prompts, ANSWER_TOKENS)]
+        said = model.generate(prompts[:1], ANSWER_TOKENS) + model.generate(prompts[1:], ROW_TOKENS)
+        answers = [first_sentence(text) for text in said]
         old_answer = request.target_old or answers[0]
         targets = [old_answer or top[0][0]] * len(prompts) + [request.target_new] * len(prompts)
         p = model.target_scores(prompts * 2, targets).probability.tolist()
