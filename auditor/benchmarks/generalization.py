@@ -7,11 +7,13 @@ chains of facts.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from auditor.benchmarks import Outcome, benchmark, scores
 from auditor.benchmarks.cases import Item
 from auditor.benchmarks.retention import magnitude, preferred, share_cases
 from auditor.benchmarks.trial import Trial
+from auditor.editor.keys import context
 from auditor.types import Case
 
 
@@ -36,7 +38,34 @@ def pm_score(trial: Trial) -> Outcome:
     for item in items:
         before, after = (magnitude(trial, item, after=after) for after in (False, True))
         cases.append(Case(item.prompt, item.new, (1 + before) / 2, (1 + after) / 2, (1 + after) / 2))
-    return Outcome(cases, detail={"free": trial.free(items), "PM": scores.mean([2 * c.after - 1 for c in cases])})
+    return Outcome(cases, detail={"free": trial.free(items), "PM": scores.mean([2 * c.after - 1 for c in cases]),
+                                  **_written(trial)})
+
+
+@torch.no_grad()
+def _written(trial: Trial) -> dict[str, float]:
+    """How exactly the change is written: `memorized` at the subject's keys, `preserved` at keys of ordinary text.
+
+    memorized = 1 - |W1 k - v*| / |W0 k - v*|, mean over direct questions; preserved = 1 - |D^T K0| / |W0^T K0|
+    (after EMMET, arXiv 2403.14236, which minimises the second under equality in the first).
+    """
+    model, layer, subject = trial.model, trial.layer, trial.request.subject
+    direct = [context(model, item.prompt, subject) for item in trial.cases.of("direct")
+              if subject.casefold() in item.prompt.casefold()]
+    neutral = [model.tokens(item.prompt) for item in trial.cases.of("neutral")]
+    if not direct or not neutral:
+        return {}
+    with model.applied(trial.before), model.tapped([layer]) as keys:
+        model.run(model.embed(model.pad([c.tokens for c in direct])), 0, layer + 1)
+        K = torch.stack([row[c.subject] for row, c in zip(keys[layer], direct, strict=True)]).float()  # (text, d_mlp)
+        model.run(model.embed(model.pad(neutral)), 0, layer + 1)
+        K0 = torch.cat([row[: len(ids)] for row, ids in zip(keys[layer], neutral, strict=True)]).float()
+        W = model.w_out(layer).float().T  # (d_mlp, d_model)
+    patches = [patch for patch in trial.edit.patches if patch.layer == layer]
+    L, R = torch.cat([p.left for p in patches], 1).to(W.device), torch.cat([p.right for p in patches], 0).to(W.device)
+    wanted = (K.mean(0) @ W + K.mean(0) @ L @ R)[None]
+    start, end = ((K @ W + change - wanted).norm(dim=1).mean() for change in (0.0, K @ L @ R))
+    return {"memorized": float(1 - end / start), "preserved": float(1 - (K0 @ L @ R).norm() / (K0 @ W).norm())}
 
 
 @benchmark("Portability", dimension="surface transfer", threshold=0.40, minimum=4, reads=("form", "reversed"),
@@ -54,7 +83,7 @@ def portability(trial: Trial) -> Outcome:
         "reversed_before": scores.mean(np.exp(back[::2])), "reversed_after": scores.mean(np.exp(back[1::2]))})
 
 
-@benchmark("zsRE", dimension="relation extraction", threshold=0.40, minimum=3, reads=("question",),
+@benchmark("zsRE", dimension="relation extraction", threshold=0.40, minimum=3, reads=("question", "neighbour"),
            describe="Asked as a question, are the words of the new answer its first choice?")
 def zsre(trial: Trial) -> Outcome:
     """Mean share of the new answer's tokens that are the first choice, each after the right ones before it."""
@@ -62,7 +91,11 @@ def zsre(trial: Trial) -> Outcome:
     for item in items:
         before, after = (trial.reading(item.prompt, item.new, after=after).right for after in (False, True))
         cases.append(Case(item.prompt, item.new, before, after, after))
-    return Outcome(cases, detail={"free": trial.free(items), "before": scores.mean([case.before for case in cases])})
+    near = trial.cases.of("neighbour")
+    kept = [scores.mean([trial.reading(item.prompt, item.old, after=after).right for item in near])
+            for after in (False, True)]
+    return Outcome(cases, detail={"free": trial.free(items), "before": scores.mean([case.before for case in cases]),
+                                  "specificity_before": kept[0], "specificity": kept[1]})
 
 
 @benchmark("IndirectRecovery", dimension="chained inference", threshold=0.35, minimum=3, reads=("chain", "hop"),
