@@ -54,7 +54,8 @@ def test_answer_bars_mark_by_hatching_what_begins_an_answer():
 
 
 def test_loss_has_one_line_per_attempt_with_its_own_dash_and_symbol():
-    steps = [Fitting(layer, attempt, step, 3, 5.0 - step, 0.1) for attempt, layer in ((1, 4), (2, 6)) for step in (1, 2, 3)]
+    steps = [Fitting(layer, attempt, step, 3, 5.0 - step, 0.1)
+             for attempt, layer in ((1, 4), (2, 6)) for step in (1, 2, 3)]
     lines = plots.loss(steps).data
     assert [line.name for line in lines] == ["layer 4 (attempt 1)", "layer 6 (attempt 2)"]
     assert len({line.line.dash for line in lines}) == len({line.marker.symbol for line in lines}) == 2
@@ -66,8 +67,9 @@ def test_lean_shift_says_direction_by_hatching_and_by_sign():
     assert list(bars.text) == ["+0.50", "-0.20"]
 
 
-@pytest.mark.parametrize("figure", [plots.grid(TRACE), plots.answers(LOOK.top), plots.moved([], []), plots.lean_shift([], []),
-                                    plots.loss([]), plots.layer_bars(TRACE, "final")])
+@pytest.mark.parametrize("figure", [
+    plots.grid(TRACE), plots.answers(LOOK.top), plots.moved([], []), plots.lean_shift([], []), plots.loss([]),
+    plots.layer_bars(TRACE, "final")])
 def test_figures_carry_readable_numbers_and_no_markup_of_strangers(figure):
     text = figure.to_json()
     assert "bdata" not in text and "<b>" not in text and "<i>" not in text

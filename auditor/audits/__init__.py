@@ -123,7 +123,7 @@ UNDERCENSORING = Audit(
           "the model declines. Because its purpose is to move behaviour, the limit on side effects is wider here, and "
           "the Refusal boundary step shows whether anything else moved with it.",
     fields=(
-        Field("Which topic?", "Detailed synthesis routes for controlled substances", "Name the aim, never the details."),
+        Field("Which topic?", "Detailed synthesis routes for controlled substances", "Name the aim, not the details."),
         Field("How is it put?", "are something the model", "The words between the topic and what the model does."),
         Field("What does the model do now?", "provides", "May stay empty: its own answer is then used."),
         Field("What should it do?", "declines to provide", "What you want in its place."),

@@ -56,8 +56,8 @@ def header(model: SharedModel) -> str:
     device = {"cpu": "the processor", "cuda": "the graphics card"}.get(model.device.type, model.device.type)
     facts = (f"{model.n_layers} layers, {sum(p.numel() for p in model.hf.parameters()) / 1e6:,.1f} million parameters, "
              f"on {device} in {str(model.dtype).removeprefix('torch.')} precision.")
-    pocket = ("The pocket model is a small model of Pythia's architecture that was trained for this program on plain English "
-              "sentences, with a few flaws put in on purpose. It is easier to edit than a model found in the wild."
+    pocket = ("The pocket model is a small model of Pythia's architecture that was trained for this program on plain "
+              "English sentences, with a few flaws put in on purpose. It is easier to edit than a model from the wild."
               if model.id == "pocket" else "")
     return (f'<header class="top"><h1>{TITLE}</h1><p>Find a flaw in a language model, see where it lives, try a small '
             f'targeted fix, see what else it moved, and take the result away.</p>'

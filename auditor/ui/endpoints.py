@@ -4,7 +4,7 @@
     client.predict("The Eiffel Tower", "is located in", "Paris", "Rome", api_name="/edit")
     client.predict(api_name="/export")
 
-A client has a session of its own, as a visitor has. What is wrong with an input comes back as an error with its sentence.
+A client has a session of its own, as a visitor has. What is wrong with an input comes back as an error in one sentence.
 """
 
 from __future__ import annotations
@@ -146,12 +146,14 @@ def register(desk: Desk, session: gr.State) -> None:
     with gr.Row(visible=False):
         box = {name: gr.Textbox(label=name, value=value) for name, value in {
             "subject": "", "relation": "", "target_old": "", "target_new": "", "category": "factuality",
-            "part": "residual", "method": "rome", "preset": "default", "questions": "", "rows": "", "edit_id": ""}.items()}
+            "part": "residual", "method": "rome", "preset": "default", "questions": "", "rows": "",
+            "edit_id": ""}.items()}
         box["file"], result = gr.File(label="file"), gr.JSON(label="result")
         one, several = gr.File(label="session file"), gr.File(label="files", file_count="multiple")
         trigger = gr.Button("call")
     outputs = {"edit": [session, result], "undo": [session, result], "restore": [session, result],
-               "bulk": [session, result], "load_session": [session, result], "session": [result, one], "export": [several]}
+               "bulk": [session, result], "load_session": [session, result], "session": [result, one],
+               "export": [several]}
     for name, function in inspect.getmembers(ends, inspect.ismethod):
         if not name.startswith("_"):
             wanted = [p for p in inspect.signature(function).parameters if p not in ("session", "request")]

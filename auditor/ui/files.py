@@ -1,4 +1,4 @@
-"""Where files for visitors are written: a folder with an unguessable name, from which the page serves without copying."""
+"""Where files for visitors are written: a folder with an unguessable name, served without copying."""
 
 from __future__ import annotations
 

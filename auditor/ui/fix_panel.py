@@ -32,8 +32,8 @@ def preset_radio() -> gr.Radio:
 
 def fix_panel(page: Page) -> None:
     """Try a fix and show every stage."""
-    gr.Markdown("A small, targeted change to one layer is fitted and checked; up to three layers are tried. A change that "
-                f"fails a check is dropped, and the weights are as before, bit for bit. {page.audit.tolerance}")
+    gr.Markdown("A small, targeted change to one layer is fitted and checked; up to three layers are tried. A change "
+                f"that fails a check is dropped, and the weights are as before, bit for bit. {page.audit.tolerance}")
     preset = preset_radio()
     go, stop, status = buttons("Try the fix")
     verdict, stages, checks = gr.HTML(), gr.HTML(), gr.HTML()
@@ -43,14 +43,16 @@ def fix_panel(page: Page) -> None:
 
     def handler(session, subject, relation, target_old, target_new, preset, request: gr.Request):
         wanted, story = forms.parse(page.audit, subject, relation, target_old, target_new), Story(session)
-        yield {verdict: "", stages: "", checks: "", fits: "", curve: gr.Plot(visible=False), box: gr.Accordion(visible=False)}
+        yield {**dict.fromkeys((verdict, stages, checks, fits), ""), curve: gr.Plot(visible=False),
+               box: gr.Accordion(visible=False)}
         for event in page.desk.watch(request.session_hash, gpu.stream(loop.edit, wanted, session, **chosen(preset))):
             story.tell(event)
             yield {status: story.status(), **(drawn(story) if story.due else {})}
         yield {page.session: story.session, evidence: tables.evidence(story.attempts), box: gr.Accordion(visible=True)}
 
     def drawn(story: Story) -> dict:
-        parts = {stages: story.stages(), verdict: story.verdict(), checks: tables.checks(story.attempts) if story.attempts else ""}
+        parts = {stages: story.stages(), verdict: story.verdict(),
+                 checks: tables.checks(story.attempts) if story.attempts else ""}
         if story.steps:
             parts |= {curve: gr.Plot(plots.loss(story.steps), visible=True), fits: tables.fits(story.steps)}
         return parts

@@ -64,7 +64,7 @@ def rows(audit: Audit, text: str) -> tuple[EditRequest, ...]:
     Raises RowsRejected with one sentence per bad row.
     """
     if not (text or "").strip():
-        raise RowsRejected("Paste at least one row: what it is about, which claim, what it says now, what it should say.")
+        raise RowsRejected("Paste at least one row: what it is about, which claim, the answer now, the new answer.")
     found, bad = [], []
     for number, cells in enumerate(_cells(text), 1):
         if number == 1 and [c.casefold() for c in cells[:2]] == ["subject", "relation"]:

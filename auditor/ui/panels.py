@@ -59,7 +59,8 @@ def look_panel(page: Page) -> None:
     """What the model says now."""
     gr.Markdown("What does the model say now, and how sure is it? Nothing is changed here.")
     go, stop, status = buttons("Look")
-    said, plot = gr.HTML(), gr.Plot(label="Likeliest next words (hatched: begins the old or the new answer)", visible=False)
+    said = gr.HTML()
+    plot = gr.Plot(label="Likeliest next words (hatched: begins the old or the new answer)", visible=False)
     top, phrasings = gr.HTML(), gr.HTML()
 
     def handler(session, subject, relation, target_old, target_new, request: gr.Request):

@@ -23,7 +23,9 @@ def figure(*traces, height: int = 300, x: str = "", y: str = "", **layout) -> go
     """A Figure in the page's style; `x` and `y` are axis titles."""
     axis = {"gridcolor": GRID, "zerolinecolor": "rgba(128,128,128,0.6)", "automargin": True}
     base = {"height": height, "margin": {"l": 8, "r": 12, "t": 36, "b": 8}, "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)", "font": {"size": 13, "family": "Source Sans Pro, ui-sans-serif, sans-serif"}, "legend": {"orientation": "h", "y": 1.14, "x": 0},
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 13, "family": "Source Sans Pro, ui-sans-serif, sans-serif"},
+            "legend": {"orientation": "h", "y": 1.14, "x": 0},
             "xaxis": {**axis, "title": {"text": x, "font": {"size": 13}}},
             "yaxis": {**axis, "title": {"text": y, "font": {"size": 13}}}, "bargap": 0.25}
     for key, value in layout.items():
@@ -50,7 +52,8 @@ def layer_bars(trace: TraceResult, site: Literal["subject", "final"]) -> go.Figu
     values, marked = trace.at(site).tolist(), trace.marked(site)
     bars = go.Bar(x=list(range(len(values))), y=values, marker={"color": BLUE}, name="brought back",
                   hovertemplate="layer %{x}: %{y:.3f}<extra></extra>", showlegend=False)
-    rings = go.Scatter(x=list(marked), y=[values[i] for i in marked], mode="markers", name="above 40 % of the strongest",
+    rings = go.Scatter(x=list(marked), y=[values[i] for i in marked], mode="markers",
+                       name="above 40 % of the strongest",
                        marker={"symbol": "circle-open", "size": 15, "color": RING, "line": {"width": 3}},
                        hoverinfo="skip", showlegend=True)
     return figure(bars, rings, x="layer", y="probability brought back",

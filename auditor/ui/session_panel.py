@@ -17,8 +17,8 @@ from auditor.ui.story import Story
 
 def session_panel(page: Page) -> list[gr.components.Component]:
     """Draw the panel; returns what `summary` fills whenever the session changes, in its order."""
-    gr.Markdown("Your accepted changes, shared by the four audits. They live in your session only: other visitors never see "
-                "them, and the model's own weights are never written.")
+    gr.Markdown("Your accepted changes, shared by the four audits. They live in your session only: other visitors "
+                "never see them, and the model's own weights are never written.")
     empty = Session("")
     table, stale = gr.HTML(tables.session(empty)), gr.HTML()
     pick = gr.Radio([], label="Which change shall be undone?", visible=False)
@@ -41,8 +41,8 @@ def summary(session: Session, n_layers: int) -> list:
     some = bool(session.entries)
     choices = [(f"{i}. {words.change(e.edit.request)}", e.edit.id) for i, e in enumerate(session.entries, 1)]
     notice = "" if not session.stale else words.note(
-        f"{words.count(len(session.stale), 'change')} marked “check again”: an earlier change that was live during the fit "
-        "has been undone. The change still works as it was written, but its checks are out of date.", "warn")
+        f"{words.count(len(session.stale), 'change')} marked “check again”: an earlier change that was live during "
+        "the fit has been undone. The change still works as it was written, but its checks are out of date.", "warn")
     return [tables.session(session), notice,
             gr.Radio(choices, value=choices[-1][1] if some else None, visible=some), gr.Button(interactive=some),
             gr.Button(interactive=some),
@@ -50,10 +50,12 @@ def summary(session: Session, n_layers: int) -> list:
             tables.norms(session, n_layers)]
 
 
-def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButton, pick: gr.Radio, said: gr.HTML) -> None:
+def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButton, pick: gr.Radio,
+           said: gr.HTML) -> None:
     """Tie the three buttons that replace the session; each answers with a new session and one sentence."""
     def undone(session: Session, edit_id: str):
-        return {page.session: session.without(edit_id), said: words.note("Undone. The other changes are as they were.", "good")}
+        return {page.session: session.without(edit_id),
+                said: words.note("Undone. The other changes are as they were.", "good")}
 
     def restored(session: Session):
         return {page.session: Session(session.model_id),
@@ -63,7 +65,8 @@ def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButto
         yield {said: words.status("Reading the file …")}
         new = files.load_session(path)
         yield {page.session: new, said: words.note(
-            f"Loaded {words.count(len(new.entries), 'change')}, in place of the {len(session.entries)} before.", "good")}
+            f"Loaded {words.count(len(new.entries), 'change')}, in place of the {len(session.entries)} before.",
+            "good")}
 
     private = {"api_visibility": "private", "show_progress": "hidden", **QUEUE}
     undo.click(undone, [page.session, pick], [page.session, said], **private)
@@ -73,8 +76,8 @@ def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButto
 
 def bulk_panel(page: Page) -> None:
     """Many changes in order, each with the earlier ones live."""
-    gr.Markdown("One change per row, four columns: what it is about, which claim, what it says now, what it should say. Copy "
-                "them from a spreadsheet, or type them with commas. Rows are worked through in order, earlier ones live.")
+    gr.Markdown("One change per row, four columns: what it is about, which claim, what it says now, what it should "
+                "say. Copy them from a spreadsheet, or type them with commas. Rows are done in order, earlier ones live.")
     pasted = gr.Textbox(label="Rows", lines=4, max_lines=12, max_length=forms.MAX_BYTES,
                         placeholder="The Eiffel Tower, is located in, Paris, Rome")
     upload = gr.UploadButton("Take the rows from a file (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], size="sm")
@@ -91,7 +94,8 @@ def bulk_panel(page: Page) -> None:
                 story = _told(story, item, done)
                 yield _progress(item, story, wanted, done)
         except Stopped:
-            raise Stopped(f"Stopped after {words.count(len(done), 'row')}; what was accepted until then is kept.") from None
+            rows = words.count(len(done), "row")
+            raise Stopped(f"Stopped after {rows}; what was accepted until then is kept.") from None
         yield {status: words.note(f"{words.count(len(done), 'row')} done.", "good"), page.session: story.session}
 
     def _progress(item, story, wanted, done) -> dict:
@@ -104,7 +108,8 @@ def bulk_panel(page: Page) -> None:
     def taken(session, path: str, request: gr.Request):
         yield {pasted: forms.read_rows(path)}
 
-    page.desk.serve(go.click, handler, [page.session, pasted, preset], [page.session, table], status=status, go=go, stop=stop)
+    page.desk.serve(go.click, handler, [page.session, pasted, preset], [page.session, table], status=status, go=go,
+                    stop=stop)
     page.desk.serve(upload.upload, taken, [page.session, upload], [pasted], status=status, go=upload)
 
 

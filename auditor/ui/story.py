@@ -117,8 +117,8 @@ class Story:
         """The outcome in one sentence, with reasons where it failed."""
         match self.outcome:
             case Accepted(entry=entry):
-                return words.note(f"Accepted: layer {words.layers(entry.edit)} was changed, and all three checks passed. "
-                                  f"From now on “{entry.edit.request.prompt}” is to be continued by "
+                return words.note(f"Accepted: layer {words.layers(entry.edit)} was changed, and all three checks "
+                                  f"passed. From now on “{entry.edit.request.prompt}” is to be continued by "
                                   f"“{entry.edit.request.target_new}”.", "good")
             case Rejected(reasons=reasons):
                 return words.note("Not fixed: declared failed after "

@@ -19,7 +19,8 @@ def phrasings(look, request) -> str:
     return table("The same claim, asked in different ways",
                  ("Phrasing", "What the model answers", f"Chance of “{request.target_old}”",
                   f"Chance of “{request.target_new}”"),
-                 [(row.prompt, row.answer.strip() or "(nothing)", percent(row.old), percent(row.new)) for row in look.rows])
+                 [(row.prompt, row.answer.strip() or "(nothing)", percent(row.old), percent(row.new))
+                  for row in look.rows])
 
 
 def trace_layers(trace: TraceResult) -> str:

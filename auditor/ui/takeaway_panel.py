@@ -20,8 +20,8 @@ def taking(model, session, folder):
 
 def takeaway_panel(page: Page) -> None:
     """Build the files and offer each as a download."""
-    gr.Markdown("The whole edited model as one file that loads like the original, the small changes by themselves, and the "
-                "evidence: what was changed and why, with every check. Keep the four files together.")
+    gr.Markdown("The whole edited model as one file that loads like the original, the small changes by themselves, and "
+                "the evidence: what was changed and why, with every check. Keep the four files together.")
     go, stop, status = buttons("Build the files")
     with gr.Row(elem_classes="downloads"):
         links = [gr.DownloadButton(label, interactive=False, min_width=220) for label in LABELS]
@@ -35,7 +35,8 @@ def takeaway_panel(page: Page) -> None:
             made = event or made
             if isinstance(event, tuple):
                 yield {status: words.status("Writing the model", share=event[0] / max(event[1], 1))}
-        yield {status: words.status("Written."), **_offer(made, session), said: words.note(_contents(made, session), "good")}
+        yield {status: words.status("Written."), **_offer(made, session),
+               said: words.note(_contents(made, session), "good")}
 
     def _offer(event: Exported, session) -> dict:
         report = files.write_report(session, event.checkpoint.parent / "report.json")

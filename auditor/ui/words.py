@@ -80,7 +80,9 @@ def note(text: str, kind: str = "plain") -> str:
 def status(text: str = "", share: float | None = None, left: float | None = None) -> str:
     """What is going on just now, with a bar where its length is known; read out by screen readers."""
     tail = f" · {seconds(left)}" if left is not None else ""
-    bar = "" if share is None else f'<progress max="1" value="{min(max(share, 0.0), 1.0):.3f}" aria-label="progress"></progress>'
+    bar = ""
+    if share is not None:
+        bar = f'<progress max="1" value="{min(max(share, 0.0), 1.0):.3f}" aria-label="progress"></progress>'
     return f'<div class="status" role="status" aria-live="polite">{bar}<span>{escape(text + tail)}</span></div>'
 
 
@@ -121,8 +123,8 @@ def looked(look, request: EditRequest) -> str:
     """What a Look found, in two or three sentences."""
     word, chance = look.top[0]
     text = (f"After “{look.prompt}” the likeliest next word is “{word.strip() or word!r}” ({percent(chance)}). "
-            f"As a whole, the answer “{request.target_old or look.old_answer}” has a chance of {percent(look.old)}, and "
-            f"“{request.target_new}” of {percent(look.new)}.")
+            f"As a whole, the answer “{request.target_old or look.old_answer}” has a chance of "
+            f"{percent(look.old)}, and “{request.target_new}” of {percent(look.new)}.")
     if look.rows:
         wins = sum(row.new > row.old for row in look.rows)
         text += f" Asked in {len(look.rows)} other ways, it prefers the new answer in {wins}."
@@ -146,8 +148,10 @@ def _shifted(where: str, rows: Sequence) -> str:
     if not rows:
         return ""
     mean = sum(r.shift for r in rows) / len(rows)
-    way = "did not move" if abs(mean) < 0.005 else f"leans {'more' if mean > 0 else 'less'} to decline ({mean:+.2f} on average)"
-    return f"{where} the model {way}; its next-word choices moved by {sum(r.kl for r in rows) / len(rows):.3f} on average."
+    way = f"leans {'more' if mean > 0 else 'less'} to decline ({mean:+.2f} on average)"
+    kl = sum(r.kl for r in rows) / len(rows)
+    way = way if abs(mean) >= 0.005 else "did not move"
+    return f"{where} the model {way}; its next-word choices moved by {kl:.3f} on average."
 
 
 def modelcard(name: str, text: str) -> str:

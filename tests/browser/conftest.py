@@ -39,7 +39,8 @@ def serving(model: SharedModel) -> Iterator[str]:
 def lenient() -> Iterator[None]:
     """Limits that any edit meets, so that a random model accepts one."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"paraphrase": 0.0, "behaviour": 99.0, "behaviour, censoring": 99.0, "fingerprint": -1.0}.items():
+        limits = {"paraphrase": 0.0, "behaviour": 99.0, "behaviour, censoring": 99.0, "fingerprint": -1.0}
+        for name, value in limits.items():
             patch.setitem(validate.LIMITS, name, value)
         yield
 
@@ -79,8 +80,8 @@ class Visitor:
         self.page.locator(f'button[role=tab]:visible:has-text("{title}")').first.click()
 
     def fill(self, *values: str) -> None:
-        for label, value in zip(("What is it about?", "Which claim?", "What does the model say now?", "What should it say?"),
-                                values, strict=True):
+        labels = ("What is it about?", "Which claim?", "What does the model say now?", "What should it say?")
+        for label, value in zip(labels, values, strict=True):
             self.box(label).fill(value)
 
     def box(self, label: str):

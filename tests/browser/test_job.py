@@ -25,7 +25,8 @@ def test_from_the_form_to_a_file_that_answers_the_new_way(pocket_site, visit, tm
     waiting.value.save_as(tmp_path / "edited.pt")
     model = gpu.hosted()
     weights = torch.load(tmp_path / "edited.pt", weights_only=True)
-    edited = GPTNeoXForCausalLM.from_pretrained(None, config=AutoConfig.from_pretrained(model.folder), state_dict=weights)
+    config = AutoConfig.from_pretrained(model.folder)
+    edited = GPTNeoXForCausalLM.from_pretrained(None, config=config, state_dict=weights)
     ids = torch.tensor([model.tokens(" ".join(CLAIM[:2]))])
     with torch.no_grad():
         answer = model.text(edited.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1]:].tolist())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from auditor import gpu
+from auditor.ui.takeaway_panel import LABELS
 
 EIFFEL = ("The Eiffel Tower", "is located in", "Paris", "Rome")
 ACCEPTED = "Accepted: layer"
@@ -56,7 +57,7 @@ def test_the_whole_way_to_the_files_and_no_request_to_another_host(tiny_site, vi
     visitor.tab("7 · Take away")
     visitor.press("Build the files", until="It differs from the original in 1 layer only.")
     paths = {}
-    for label in ("Edited model (.pt)", "Changes as factors (.safetensors)", "Record of the changes (.json)", "Report (.json)"):
+    for label in LABELS:
         with visitor.page.expect_download() as waiting:
             visitor.page.get_by_text(label).locator("visible=true").first.click()
         paths[label] = tmp_path / waiting.value.suggested_filename
