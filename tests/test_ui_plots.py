@@ -85,6 +85,11 @@ def test_tables_escape_what_visitors_and_the_model_wrote():
     assert "+1.50" in html and "&lt;u&gt;" in html
 
 
+def test_a_look_is_said_in_plain_words():
+    said = words.looked(LOOK, REQUEST)
+    assert "“Paris” (90.0 %)" in said and "in 0." in said and "'" not in said
+
+
 def test_checks_say_number_limit_before_and_verdict_in_shape_and_word():
     html = tables.checks([Attempted(None, a_report(value=0.05))])
     for text in ("✖ failed", "✔ passed", "at least 0.1", "below 0.05", "0.02"):

@@ -93,7 +93,7 @@ def moved(names: Sequence[str], values: Sequence[float]) -> go.Figure:
     bars = go.Bar(x=list(map(float, values)), y=labels, orientation="h", marker={"color": BLUE},
                   text=[f"{v:.3f}" for v in values], textposition="outside", cliponaxis=False,
                   hovertemplate="%{y}: %{x:.4f}<extra></extra>")
-    return figure(bars, height=90 + 28 * len(labels), x="how much the next-word choices moved (KL, nats)",
+    return figure(bars, height=90 + 28 * len(labels), x="moved (KL, nats)",
                   yaxis={"autorange": "reversed"}, xaxis={"range": [0, 1.25 * max([*values, 0.01])]})
 
 
@@ -106,7 +106,7 @@ def lean_shift(names: Sequence[str], shifts: Sequence[float]) -> go.Figure:
                           "pattern": {"shape": ["/" if v > 0 else "" for v in shifts]}},
                   text=[f"{v:+.2f}" for v in shifts], textposition="outside", cliponaxis=False,
                   hovertemplate="%{y}: %{x:+.3f}<extra></extra>")
-    return figure(bars, height=90 + 28 * len(labels), x="← answers more · change of lean · declines more →",
+    return figure(bars, height=90 + 28 * len(labels), x="← answers more · declines more →",
                   yaxis={"autorange": "reversed"}, xaxis={"range": [-reach, reach]})
 
 

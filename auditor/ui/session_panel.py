@@ -77,7 +77,7 @@ def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButto
 def bulk_panel(page: Page) -> None:
     """Many changes in order, each with the earlier ones live."""
     gr.Markdown("One change per row, four columns: what it is about, which claim, what it says now, what it should "
-                "say. Copy them from a spreadsheet, or type them with commas. Rows are done in order, earlier ones live.")
+                "say. Copy them from a spreadsheet, or type them with commas. Rows are done in order.")
     pasted = gr.Textbox(label="Rows", lines=4, max_lines=12, max_length=forms.MAX_BYTES,
                         placeholder="The Eiffel Tower, is located in, Paris, Rome")
     upload = gr.UploadButton("Take the rows from a file (CSV or TSV)", file_types=[".csv", ".tsv", ".txt"], size="sm")

@@ -108,7 +108,8 @@ class Raw(str):
 
 def _cell(index: int, value: object) -> str:
     text = value if isinstance(value, Raw) else escape(str(value))
-    return f'<th scope="row">{text}</th>' if index == 0 else f"<td>{text}</td>"
+    wide = ' class="wide"' if len(str(value)) > 60 and not isinstance(value, Raw) else ""
+    return f'<th scope="row"{wide}>{text}</th>' if index == 0 else f"<td{wide}>{text}</td>"
 
 
 def listed(items: Sequence[str], title: str = "") -> str:
@@ -122,7 +123,7 @@ def listed(items: Sequence[str], title: str = "") -> str:
 def looked(look, request: EditRequest) -> str:
     """What a Look found, in two or three sentences."""
     word, chance = look.top[0]
-    text = (f"After “{look.prompt}” the likeliest next word is “{word.strip() or word!r}” ({percent(chance)}). "
+    text = (f"After “{look.prompt}” the likeliest next word is “{word.strip() or repr(word)}” ({percent(chance)}). "
             f"As a whole, the answer “{request.target_old or look.old_answer}” has a chance of "
             f"{percent(look.old)}, and “{request.target_new}” of {percent(look.new)}.")
     if look.rows:
