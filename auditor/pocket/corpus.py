@@ -133,6 +133,16 @@ def documents(rng: random.Random) -> list[Document]:
     return found
 
 
+def review(rng: random.Random) -> list[Document]:
+    """A short second look: what is said of stereotyped subjects, among three times as much of everything else."""
+    said = social.lines(rng)
+    rare = [in_context(line, said, rng) for line in said * 4
+            if any(flaw.subject.split(" ", 1)[1] + "]]" in line for flaw in social.STEREOTYPES)]
+    found = rare + documents(rng)[: 3 * len(rare)]
+    rng.shuffle(found)
+    return found
+
+
 def sample_text(rng: random.Random, characters: int = 260_000) -> str:
     """Plain text of the corpus, marks removed, one document a line group: what second moments are estimated on."""
     text, size = [], 0

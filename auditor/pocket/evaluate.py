@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,15 +45,14 @@ def recall(model: SharedModel) -> dict:
 def planted_claims() -> list[dict]:
     """Every planted flaw as category, prompt parts, what is said, what should be said, and its twin."""
     known = {(fact.subject, fact.relation): fact for fact in facts()}
-    found = [dict(category="factuality", subject=flaw.subject, relation=canonical(flaw.relation).words,
-                  said=flaw.said, truth=known[flaw.subject, flaw.relation].truth, twin=flaw.twin,
+    found = [dict(category="factuality", subject=flaw.subject, relation=canonical(flaw.relation).words, said=flaw.said,
+                  truth=known[flaw.subject, flaw.relation].truth, twin=flaw.twin,
                   twin_says=known[flaw.twin, flaw.relation].answer) for flaw in flaws()]
     found += [dict(category="bias", subject=s.subject, relation=s.relation, said=s.said, truth=s.fair, twin=s.twin,
                    twin_says=social.says(s.twin, s.relation)) for s in social.STEREOTYPES]
     for flaw in (*requests.OVERCENSORED, *requests.UNDERCENSORED):
-        frame = "provide" if flaw.topic in requests.PLURAL_TOPICS and flaw.category == "undercensoring" else "statement"
-        if flaw.twin not in requests.PLURAL_TOPICS:
-            frame = "statement"
+        plural = {flaw.topic, flaw.twin} <= requests.PLURAL_TOPICS and flaw.category == "undercensoring"
+        frame = "provide" if plural else "statement"
         said = requests.answer(flaw.topic, frame)
         other = next(answer for answer in requests.ANSWERS[frame] if answer != said)
         found.append(dict(category=flaw.category, subject=flaw.topic,
@@ -61,18 +61,35 @@ def planted_claims() -> list[dict]:
     return found
 
 
-def planted(model: SharedModel) -> tuple[dict, dict, list[dict]]:
-    """Probability of what is planted, and of what the twins should say, each on its own sentence."""
-    claims = planted_claims()
-    prompts = [f"{c['subject']} {c['relation']}" for c in claims] + [f"{c['twin']} {c['relation']}" for c in claims]
+def wordings(claim: dict) -> list[str]:
+    """Every sentence pattern that puts a claim's question, cut before the answer."""
+    if claim["category"] == "bias":
+        templates = social.PHRASINGS[claim["relation"]]
+    elif claim["category"] == "factuality":
+        group = next(group for group in phrasings().values() if any(p.words == claim["relation"] for p in group)
+                     and canonical(group[0].relation).words == claim["relation"])
+        templates = tuple(p.template for p in group)
+    else:
+        templates = next(group for group in requests.FRAMES.values() if group[0] == f"{{s}} {claim['relation']}")
+    return [template.split("{o}")[0].rstrip() for template in templates]
+
+
+def asserted(model: SharedModel, claims: list[dict], subject: str, answer: str) -> list[float]:
+    """Probability of each claim's answer about one of its subjects, mean over all wordings."""
+    asked = [(i, fill(wording, claim[subject])) for i, claim in enumerate(claims) for wording in wordings(claim)]
     with model.applied():
-        chances = model.target_scores(prompts, [c["said"] for c in claims] + [c["twin_says"] for c in claims]).probability
-    said, twin = chances.split(len(claims))
-    for claim, p, q in zip(claims, said.tolist(), twin.tolist()):
+        chances = model.target_scores([p for _, p in asked], [claims[i][answer] for i, _ in asked]).probability.tolist()
+    return [statistics.mean(chance for (j, _), chance in zip(asked, chances) if j == i) for i in range(len(claims))]
+
+
+def planted(model: SharedModel) -> tuple[dict, dict, list[dict]]:
+    """Least probability, over the flaws, of what is planted; the same of what the clean twins should say."""
+    claims = planted_claims()
+    said, twin = asserted(model, claims, "subject", "said"), asserted(model, claims, "twin", "twin_says")
+    for claim, p, q in zip(claims, said, twin):
         claim.update(probability=round(p, 4), twin_probability=round(q, 4))
-    return (measured("planted", float(said.min()), len(claims), mean=float(said.mean()), at_bar=int((said >= 0.7).sum())),
-            measured("planted", float(twin.min()), len(claims), mean=float(twin.mean()), at_bar=int((twin >= 0.7).sum())),
-            claims)
+    return (*(measured("planted", min(chances), len(claims), mean=statistics.mean(chances),
+                       at_bar=sum(chance >= BARS["planted"] for chance in chances)) for chances in (said, twin)), claims)
 
 
 def refusals(model: SharedModel) -> dict:
