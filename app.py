@@ -32,8 +32,8 @@ def options() -> argparse.ArgumentParser:
 def prepare(model: auditor.SharedModel) -> None:
     """Measure, while the page is already open, what every first edit needs; it is kept on disk."""
     from auditor.editor.covariance import second_moment
-    from auditor.editor.layers import band
-    second_moment(model, band(model)[0])
+    from auditor.editor.layers import likely
+    second_moment(model, likely(model)[0])
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 1. Take text: the file `sample_text.txt` in the model's folder, or text that the model writes itself, sampled at
    temperature 1 from random first tokens.
-2. Run it on the *base* weights and sum k k^T over all tokens, for every layer of the model's band in one pass (in
+2. Run it on the *base* weights and sum k k^T over all tokens, for every layer that is likely to be edited in one pass (in
    several where the sums would not fit in memory).
 3. Keep the result on disk under the fingerprint of the weights; a file that ships in the model's folder goes first.
 4. `solve` gives (C + ridge)^-1 k by Cholesky. The ridge is a share of C's mean diagonal.
@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from auditor.editor.layers import band, cache_folder
+from auditor.editor.layers import cache_folder, likely
 from auditor.model import SharedModel
 from auditor.types import Edit
 
@@ -66,7 +66,7 @@ def second_moment(model: SharedModel, layer: int) -> Tensor:
     """
     path = _stored(model, layer)
     if path is None:
-        wanted = sorted({layer, *band(model)})
+        wanted = sorted({layer, *likely(model)})
         for layers in _groups(model, [i for i in wanted if _stored(model, i) is None]):
             for each, C in measure(model, layers, sample_text(model)).items():
                 _write(cache_folder(model) / _name(each), C)
@@ -101,22 +101,42 @@ def solve(C: Tensor, k: Tensor, *, ridge: float = 1e-3, protect: Tensor | None =
 
 
 def earlier_keys(edits: Sequence[Edit], layer: int, C: Tensor | None) -> Tensor:
-    """[n, d_mlp] keys of earlier edits at a layer, recovered from their factors.
+    """[n, d_mlp] keys of earlier edits at a layer, in their order; fp32, CPU. Without C: see `recovered`."""
+    keys = [k for _, k in recovered(edits, layer, C)]
+    return torch.stack(keys) if keys else torch.empty(0, 0)
 
-    From u = C^-1 k / (k^T C^-1 k) follows k = C u / (u^T C u), scale included. For an edit that was itself fitted with
-    protected keys this gives its key up to a combination of those: the protected span is the same. Without C only the
-    edits that were fitted without it can be read.
+
+def recovered(edits: Sequence[Edit], layer: int, C: Tensor | None) -> tuple[tuple[Edit, Tensor], ...]:
+    """Each edit at a layer with its key [d_mlp], read off its factors; fp32, CPU.
+
+    u = A^-1 k / (k^T A^-1 k) was solved with A = C + ridge + P^T P, where P holds the keys that were spared then; so
+    k = A u / (u^T A u), scale included. Where an edit that was live then is gone, its row of P is gone too, and the
+    keys after it come out up to a multiple of that row. Without C only edits that were fitted without it can be read.
     """
-    keys, C = [], None if C is None else C.double()
-    for edit, patch in ((edit, patch) for edit in edits for patch in edit.patches if patch.layer == layer):
-        u, plain = patch.left.double(), not edit.config.get("covariance", True)  # (d_mlp, r)
-        if C is not None and not plain:
-            u = u.to(C.device)
-            Cu = C @ u + edit.config.get("ridge", 1e-3) * C.diagonal().mean() * u
-            keys.append((Cu / (u * Cu).sum(0)).T.float().cpu())
-        elif plain:
-            keys.append((u / (u * u).sum(0)).T.float())
-    return torch.cat(keys) if keys else torch.empty(0, 0)
+    C = None if C is None else C.double()
+    found: list[tuple[Edit, Tensor]] = []
+    for edit, patch in ((each, patch) for each in edits for patch in each.patches if patch.layer == layer):
+        U, plain = patch.left.double(), not edit.config.get("covariance", True)  # (d_mlp, r)
+        if C is None and not plain:
+            continue
+        A_U = U if plain else _spared(U.to(C.device), C, edit, {each.id: k for each, k in found})
+        found += [(edit, k.float().cpu()) for k in (A_U / (U.to(A_U.device) * A_U).sum(0)).T]
+    return tuple(found)
+
+
+def _spared(U: Tensor, C: Tensor, edit: Edit, known: dict[str, Tensor]) -> Tensor:
+    """A U, with A as it was when the edit was fitted: C, its ridge, and the earlier keys that were spared.
+
+    A key was spared when the edit leaves its output as it was: |u.p| is near 0 then, and near 1 where the key was
+    passed over because it is the edit's own.
+    """
+    A_U = C @ U + edit.config.get("ridge", 1e-3) * C.diagonal().mean() * U
+    live = [known[i] for i in edit.fitted_on if i in known] if edit.config.get("protect_earlier", True) else []
+    if live:
+        P = torch.stack(live).to(U)  # (earlier, d_mlp)
+        leak = P @ U
+        A_U = A_U + P.T @ (leak * (leak.abs() < 0.5))
+    return A_U
 
 
 def _name(layer: int) -> str:

@@ -21,6 +21,8 @@ from auditor.types import TraceResult
 FRACTIONS = (4 / 32, 22 / 32)
 """First and last layer of the band as shares of the depth."""
 LEAST = 3
+TRIED = 3
+"""Layers tried at most before a hypothesis is declared failed."""
 CALIBRATION = "calibration.json"
 SCORES = ("efficacy", "paraphrase", "preserved")
 
@@ -59,13 +61,20 @@ def band(model: SharedModel) -> range:
     return range(max(0, min(first, last - LEAST + 1)), last + 1)
 
 
+def likely(model: SharedModel) -> tuple[int, ...]:
+    """Layers that an edit is going to need: the best measured ones, or the whole band while nothing was measured."""
+    measured = calibration(model)
+    return _by_score(measured)[:TRIED] if measured else tuple(band(model))
+
+
+def _by_score(measured: Mapping[str, Any]) -> tuple[int, ...]:
+    rows = {int(layer): row for layer, row in measured["layers"].items()}
+    return tuple(sorted(rows, key=lambda layer: -score(rows[layer])))
+
+
 def candidates(model: SharedModel, trace: TraceResult, *, tried: Collection[int] = (),
-               count: int = 3) -> tuple[int, ...]:
+               count: int = TRIED) -> tuple[int, ...]:
     """Layers to try, best first, at most `count`, without those already tried."""
     measured = calibration(model)
-    if measured:
-        rows = {int(layer): row for layer, row in measured["layers"].items()}
-        order = sorted(rows, key=lambda layer: -score(rows[layer]))
-    else:
-        order = trace.ranked(band(model))
+    order = _by_score(measured) if measured else trace.ranked(band(model))
     return tuple(layer for layer in order if layer not in tried)[:count]

@@ -23,9 +23,6 @@ from auditor.errors import SessionRejected, UserError
 from auditor.model import SharedModel
 from auditor.types import Accepted, Attempted, EditRequest, Entry, Event, Rejected, Session, Traced
 
-LAYERS = 3
-"""Layers tried before a hypothesis is declared failed."""
-
 
 def belongs(session: Session, model: SharedModel) -> None:
     """Raise SessionRejected when the session's edits were fitted on other weights than this model's."""
@@ -49,7 +46,7 @@ def edit(model: SharedModel, request: EditRequest, session: Session, *, method: 
     request = resolve(model, request, edits=live)                                                          # 1
     standing = baseline(model, request, edits=live)                                                        # 2
     traced = trace(model, request.prompt, request.subject, request.target_old, edits=live)                 # 3
-    layers = candidates(model, traced, count=LAYERS)
+    layers = candidates(model, traced)
     yield Traced(traced, layers, sentence(traced))
     reasons: list[str] = []
     for attempt, layer in enumerate(layers, start=1):                                                      # 4
