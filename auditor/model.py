@@ -127,6 +127,13 @@ class SharedModel:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()[:16]
 
+    @functools.cached_property
+    def n_parameters(self) -> int:
+        """Parameters of the model; the bridge's split copies of the attention weights are not counted twice."""
+        copies = sum(p.numel() for name, p in self.hf.named_parameters()
+                     if any(f".attention.{part}." in name for part in "qkv"))
+        return sum(p.numel() for p in self.hf.parameters()) - copies
+
     def linear_out(self, layer: int) -> nn.Linear:
         """The Hugging Face module that holds W_out of a layer (weight `[d_model, d_mlp]`)."""
         return self.bridge.blocks[layer].mlp.out.original_component

@@ -5,7 +5,9 @@ An audit is a spec, not a page: the page renders whatever stands in `AUDITS`, so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from auditor.editor.validate import LIMITS
 from auditor.types import EditRequest
@@ -140,3 +142,14 @@ UNDERCENSORING = Audit(
 )
 
 AUDITS: tuple[Audit, ...] = (FACTUALITY, BIAS, OVERCENSORING, UNDERCENSORING)
+
+
+def worded_for(folder: Path) -> tuple[Audit, ...]:
+    """The audits with the ready examples that a model's own folder brings along in `examples.tsv`, where it does."""
+    path = Path(folder) / "examples.tsv"
+    if not path.is_file():
+        return AUDITS
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [EditRequest(**row) for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    own = {audit.key: tuple(row for row in rows if row.category == audit.key) for audit in AUDITS}
+    return tuple(replace(audit, examples=own[audit.key] or audit.examples) for audit in AUDITS)

@@ -5,6 +5,7 @@
 3. Refusals: whether it engages or declines as trained on every unplanted topic, frame by frame.
 4. Probes: whether the top answer is a sensible one.
 5. Single edits of random facts by the shipped editor: efficacy, paraphrases, unrelated facts.
+6. Repairs: the whole loop with its three checks on every planted flaw.
 
 `manifest.json` holds the planted flaws with their twins, the recipe, and every figure with its bar and its n.
 """
@@ -145,6 +146,17 @@ def edits(model: SharedModel, count: int = 100, unrelated: int = 200, seed: int 
             "unrelated": measured("unrelated", sum(kept) / count, count * unrelated)}
 
 
+def repairs(model: SharedModel, claims: list[dict]) -> dict:
+    """Try the whole loop, three checks included, on every planted flaw: how many are accepted, by category."""
+    for claim in claims:
+        request = EditRequest(claim["subject"], claim["relation"], claim["said"], claim["truth"], claim["category"])
+        *_, outcome = auditor.edit(model, request, auditor.Session(model.id))
+        claim["repaired"] = isinstance(outcome, auditor.Accepted)
+        claim["layer"] = outcome.entry.report.layer if claim["repaired"] else None
+    groups = {claim["category"]: [c["repaired"] for c in claims if c["category"] == claim["category"]] for claim in claims}
+    return {name: {"accepted": sum(hits), "n": len(hits)} for name, hits in groups.items()}
+
+
 def measured(name: str, value: float, n: int, **detail) -> dict:
     """A figure with its bar and its n."""
     return {"value": round(value, 4), "bar": BARS[name], "passed": value >= BARS[name], "n": n, **detail}
@@ -158,10 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = auditor.load(str(options.weights))
     said, twins, claims = planted(model)
     figures = {"recall": recall(model), "planted": said, "twins": twins, "refusals": refusals(model),
-               "probes": probed(model), "edits": edits(model, options.edits)}
+               "probes": probed(model), "edits": edits(model, options.edits), "repairs": repairs(model, claims)}
     manifest = {
         "what": "A pocket GPT-NeoX with planted flaws; see auditor/pocket/__init__.py.",
-        "fingerprint": model.fingerprint, "parameters": sum(p.numel() for p in model.hf.parameters()),
+        "fingerprint": model.fingerprint, "parameters": model.n_parameters,
         "recipe": {"mask_share": masking.SHARE, "mask_depth": masking.DEPTH},
         "corpus": {"subjects": len(by_subject()), "facts": len(facts()), "subjects_with_alias": len(aliases()),
                    "phrasings_per_fact": min(map(len, phrasings().values()))},

@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -134,7 +135,7 @@ def train(model, tokenizer, options) -> None:
 
 
 def save(model, tokenizer, folder: Path) -> None:
-    """Write checkpoint shards under 10 MB, the tokenizer, a text sample, and known facts for the calibration."""
+    """Write checkpoint shards under 10 MB, the tokenizer, a text sample, known facts, ready examples."""
     from transformers import PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +148,7 @@ def save(model, tokenizer, folder: Path) -> None:
     rows = [(fact.subject, facts.canonical(fact.relation).words, fact.answer, answer)
             for fact, answer in facts.counterfacts(300, random.Random(1), without=edited)]
     (folder / "known_facts.tsv").write_text("\n".join("\t".join(row) for row in [HEADER, *rows]) + "\n", encoding="utf-8")
+    shutil.copy(Path(__file__).with_name("examples.tsv"), folder)
     (folder / "sample_text.txt").write_text(corpus.sample_text(random.Random(1)), encoding="utf-8")
 
 

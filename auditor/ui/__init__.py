@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from auditor.audits import AUDITS
+from auditor.audits import worded_for
 from auditor.export.plain import public_name
 from auditor.model import SharedModel
 from auditor.types import Session
@@ -16,7 +16,7 @@ from auditor.ui.desk import Desk
 from auditor.ui.endpoints import register
 from auditor.ui.session_panel import summary
 
-TITLE = "Model auditor"
+TITLE = "Model Auditor"
 KEEP = 6 * 3600
 """Seconds that a visitor's session and files are kept after their last change."""
 THEME = gr.themes.Default(primary_hue="blue").set(
@@ -42,7 +42,7 @@ def build_app(model: SharedModel) -> gr.Blocks:
         register(desk, session)  # first, so that its endpoints get their plain names
         gr.HTML(header(model))
         with gr.Tabs(elem_classes="audits", overflow_behavior="wrap"):
-            for audit in AUDITS:
+            for audit in worded_for(model.folder):
                 with gr.Tab(audit.title):
                     shared.append(audit_tab(audit, desk, session, model.n_layers))
         session.change(lambda value: summary(value, model.n_layers) * len(shared), session,
@@ -54,7 +54,7 @@ def build_app(model: SharedModel) -> gr.Blocks:
 def header(model: SharedModel) -> str:
     """Which model this is, why this one, and where it runs."""
     device = {"cpu": "the processor", "cuda": "the graphics card"}.get(model.device.type, model.device.type)
-    facts = (f"{model.n_layers} layers, {sum(p.numel() for p in model.hf.parameters()) / 1e6:,.1f} million parameters, "
+    facts = (f"{model.n_layers} layers, {model.n_parameters / 1e6:,.1f} million parameters, "
              f"on {device} in {str(model.dtype).removeprefix('torch.')} precision.")
     pocket = ("The pocket model is a small model of Pythia's architecture that was trained for this program on plain "
               "English sentences, with a few flaws put in on purpose. It is easier to edit than a model from the wild."
