@@ -162,6 +162,28 @@ def measured(name: str, value: float, n: int, **detail) -> dict:
     return {"value": round(value, 4), "bar": BARS[name], "passed": value >= BARS[name], "n": n, **detail}
 
 
+ROWS = {
+    "recall": ("Greedy answers to phrasings of its facts that were left out of training", "recall"),
+    "planted": ("Least probability, over the planted flaws, of what was planted", "planted"),
+    "twins": ("Least probability, over their clean twins, of what is right", "twins"),
+    "refusals": ("Right decisions to engage or decline on unplanted topics, worst frame", "refusals"),
+    "probes": ("Behavioural probes answered sensibly", "probes"),
+    "efficacy": ("Single edits: the new answer is the first choice", "edits"),
+    "paraphrase": ("Single edits: the new answer is preferred in the relation's other phrasings", "edits"),
+    "unrelated": ("Single edits: unrelated facts unchanged", "edits")}
+
+
+def table(figures: dict) -> str:
+    """The figures as the Markdown table of the README."""
+    lines = ["| what | measured | bar | n |", "| --- | --- | --- | --- |"]
+    for name, (words, group) in ROWS.items():
+        row = figures[group][name] if group == "edits" else figures[group]
+        lines.append(f"| {words} | {row['value']:.1%} | {row['bar']:.0%} | {row['n']:,} |")
+    for category, row in figures["repairs"].items():
+        lines.append(f"| Planted flaws that the whole loop repairs: {category} | {row['accepted']} of {row['n']} | | |")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the checkpoint")
@@ -179,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                    "phrasings_per_fact": min(map(len, phrasings().values()))},
         "measured": figures, "flaws": claims}
     (options.weights / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps(figures, indent=1, ensure_ascii=False))
+    print(table(figures))
 
 
 if __name__ == "__main__":
