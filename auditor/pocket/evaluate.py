@@ -178,7 +178,7 @@ def table(figures: dict) -> str:
     lines = ["| what | measured | bar | n |", "| --- | --- | --- | --- |"]
     for name, (words, group) in ROWS.items():
         row = figures[group][name] if group == "edits" else figures[group]
-        lines.append(f"| {words} | {row['value']:.1%} | {row['bar']:.0%} | {row['n']:,} |")
+        lines.append(f"| {words} | {row['value']:.2%} | {row['bar']:.0%} | {row['n']:,} |")
     for category, row in figures["repairs"].items():
         lines.append(f"| Planted flaws that the whole loop repairs: {category} | {row['accepted']} of {row['n']} | | |")
     return "\n".join(lines)
