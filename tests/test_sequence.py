@@ -163,7 +163,9 @@ def test_matrix_is_lower_triangular_with_ones_on_the_diagonal(tiny, quick):
 
 
 def test_the_unedited_model_scores_one_and_a_wrecked_one_does_not(tiny):
-    bench = _Bench(tiny, (), neutral_text(tiny, REQUESTS))
+    with tiny.applied():  # greedy text: what this model holds likeliest
+        text = tiny.decode(torch.tensor([tiny.tokens("The market")]), 40)
+    bench = _Bench(tiny, (), text)
     assert bench.perplexity_ratio(()) == 1.0 and bench.wide(())["entropy_ratio"] == 1.0
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(shape, generator=generator) for shape in ((tiny.d_mlp, 4), (4, tiny.d_model)))
@@ -172,12 +174,13 @@ def test_the_unedited_model_scores_one_and_a_wrecked_one_does_not(tiny):
     assert bench.perplexity_ratio((wrecked,)) < 0.9
 
 
-def test_facts_kept_counts_only_what_was_known(tiny):
-    with tiny.applied():
-        said = tiny.generate(["A bell rang", "The lights were"], 2)
-    facts = [("A bell rang", said[0]), ("The lights were", said[1]), ("The market was", "an unlikely answer")]
-    found = _Bench(tiny, facts, neutral_text(tiny, REQUESTS)).wide(())
-    assert found["facts"] == 2 and found["facts_kept"] == 1.0
+def test_facts_kept_counts_only_what_was_known(tiny, monkeypatch):
+    facts = [("A", "kept"), ("B", "lost"), ("C", "unknown"), ("D", "kept")]
+    monkeypatch.setattr(_Bench, "_answered", lambda self, facts, edits: [
+        answer == "kept" or (answer == "lost" and not edits) for _, answer in facts])
+    bench, edit = _Bench(tiny, facts, neutral_text(tiny, REQUESTS)), Edit(REQUESTS[0], "rome", (), tiny.fingerprint)
+    assert [bench.wide(edits)["facts_kept"] for edits in ((), (edit,))] == [1.0, 2 / 3]
+    assert bench.wide((edit,))["facts"] == 3
 
 
 def test_neutral_text_names_no_edited_subject(tiny, tmp_path):

@@ -2,8 +2,8 @@
 
 1. Take text: the file `sample_text.txt` in the model's folder, or text that the model writes itself, sampled at
    temperature 1 from random first tokens.
-2. Run it on the *base* weights and sum k k^T over all tokens, for every layer that is likely to be edited in one pass (in
-   several where the sums would not fit in memory).
+2. Run it on the *base* weights and sum k k^T over all tokens, for every layer that is likely to be edited, in one pass
+   (in several where the sums would not fit in memory).
 3. Keep the result on disk under the fingerprint of the weights; a file that ships in the model's folder goes first.
 4. `solve` gives (C + ridge)^-1 k by Cholesky. The ridge is a share of C's mean diagonal.
 
@@ -113,30 +113,36 @@ def recovered(edits: Sequence[Edit], layer: int, C: Tensor | None) -> tuple[tupl
     k = A u / (u^T A u), scale included. Where an edit that was live then is gone, its row of P is gone too, and the
     keys after it come out up to a multiple of that row. Without C only edits that were fitted without it can be read.
     """
-    C = None if C is None else C.double()
-    found: list[tuple[Edit, Tensor]] = []
-    for edit, patch in ((each, patch) for each in edits for patch in each.patches if patch.layer == layer):
-        U, plain = patch.left.double(), not edit.config.get("covariance", True)  # (d_mlp, r)
-        if C is None and not plain:
-            continue
-        A_U = U if plain else _spared(U.to(C.device), C, edit, {each.id: k for each, k in found})
-        found += [(edit, k.float().cpu()) for k in (A_U / (U.to(A_U.device) * A_U).sum(0)).T]
-    return tuple(found)
+    columns = [(edit, u) for edit in edits for patch in edit.patches if patch.layer == layer for u in patch.left.T
+               if C is not None or _plain(edit)]
+    if not columns:
+        return ()
+    U = torch.stack([u for _, u in columns]).double().to("cpu" if C is None else C.device)  # (n, d_mlp)
+    C_U = U if C is None else U @ C.double()
+    mean = 0.0 if C is None else float(C.diagonal().mean())
+    ids, K = [edit.id for edit, _ in columns], torch.zeros_like(U)
+    for i, (edit, _) in enumerate(columns):
+        u = A_u = U[i]
+        if not _plain(edit):
+            A_u = C_U[i] + edit.config.get("ridge", 1e-3) * mean * u
+            if edit.config.get("protect_earlier", True):
+                A_u = A_u + _spared(K[:i], u, [each in edit.fitted_on for each in ids[:i]])
+        K[i] = A_u / (u @ A_u)
+    return tuple((edit, k) for (edit, _), k in zip(columns, K.float().cpu(), strict=True))
 
 
-def _spared(U: Tensor, C: Tensor, edit: Edit, known: dict[str, Tensor]) -> Tensor:
-    """A U, with A as it was when the edit was fitted: C, its ridge, and the earlier keys that were spared.
+def _spared(K: Tensor, u: Tensor, live: list[bool]) -> Tensor:
+    """P^T P u, where P holds those of the earlier keys K [n, d_mlp] that were live and spared when u was solved.
 
-    A key was spared when the edit leaves its output as it was: |u.p| is near 0 then, and near 1 where the key was
-    passed over because it is the edit's own.
+    A key was spared when u leaves its output as it was: |u.p| is near 0 then, and near 1 where the key was passed over
+    because it is the edit's own.
     """
-    A_U = C @ U + edit.config.get("ridge", 1e-3) * C.diagonal().mean() * U
-    live = [known[i] for i in edit.fitted_on if i in known] if edit.config.get("protect_earlier", True) else []
-    if live:
-        P = torch.stack(live).to(U)  # (earlier, d_mlp)
-        leak = P @ U
-        A_U = A_U + P.T @ (leak * (leak.abs() < 0.5))
-    return A_U
+    leak = K @ u
+    return (leak * (leak.abs() < 0.5) * torch.tensor(live, device=u.device)) @ K
+
+
+def _plain(edit: Edit) -> bool:
+    return not edit.config.get("covariance", True)
 
 
 def _name(layer: int) -> str:
