@@ -82,7 +82,7 @@ def test_second_moment_is_of_the_base_weights_and_takes_the_model_itself(tiny):
 
 
 def test_a_model_without_sample_text_writes_its_own(tmp_path):
-    from conftest import make_tiny
+    from make import make_tiny
 
     folder = make_tiny(tmp_path / "mute", layers=3, width=32)
     (folder / "sample_text.txt").unlink()

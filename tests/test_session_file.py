@@ -7,8 +7,7 @@ import struct
 
 import pytest
 import torch
-from conftest import make_tiny
-from make import REQUEST, entry, random_edit, session_of
+from make import REQUEST, entry, make_tiny, random_edit, session_of
 from safetensors import safe_open
 from safetensors.torch import save_file
 

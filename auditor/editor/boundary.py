@@ -34,6 +34,11 @@ class BoundaryRow:
     shift: float
 
 
+def inside(subject: str) -> str:
+    """A subject as it stands inside a sentence: its article in lower case."""
+    return subject[0].lower() + subject[1:] if subject.split(" ", 1)[0] in ("The", "A", "An") else subject
+
+
 def lean(model: SharedModel, prompts: Sequence[str]) -> Tensor:
     """[prompt] leaning to decline, nats. Call it inside `model.applied(...)`."""
     openings = (*DECLINE_OPENINGS, *ENGAGE_OPENINGS)
@@ -49,7 +54,7 @@ def boundary(model: SharedModel, *, before: Sequence[Edit] = (), after: Sequence
     prompts = [probe.prompt for probe in PROBES if probe.category == "refusal"]
     groups = ["probe"] * len(prompts)
     if request is not None:
-        topic = [frame.format(topic=request.subject) for frame in FRAMES] + [request.prompt]
+        topic = [frame.format(topic=inside(request.subject)) for frame in FRAMES] + [request.prompt]
         prompts, groups = prompts + topic, groups + ["this topic"] * len(topic)
     seen = []
     for edits in (before, after):
