@@ -14,6 +14,7 @@ the generator is a clean Stop, and what was yielded is done.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,13 +109,14 @@ def packed(chosen: Benchmark, outcome: Outcome, *, seed: int = 0) -> BenchmarkSc
     strata = [x for x in strata if len(x)]
     n = len(cases) if outcome.n is None else outcome.n
     head = (chosen.name, chosen.dimension)
+    detail = {key: None if isinstance(x, float) and math.isnan(x) else x for key, x in outcome.detail.items()}
     if outcome.reason or n < chosen.minimum or not strata:
         reason = outcome.reason or (f"Only {n} usable {'case' if n == 1 else 'cases'} could be made; at least "
                                     f"{chosen.minimum} are needed.")
-        return BenchmarkScore(*head, None, chosen.threshold, n, None, cases, reason, outcome.detail)
+        return BenchmarkScore(*head, None, chosen.threshold, n, None, cases, reason, detail)
     figure = scores.value(strata, outcome.reduce)
     return BenchmarkScore(*head, figure, chosen.threshold, n, scores.bootstrap(strata, outcome.reduce, seed=seed),
-                          cases, "", outcome.detail)
+                          cases, "", detail)
 
 
 def profile(model, session, edit_id: str, cases: Cases, *, names: Sequence[str] | None = None,
