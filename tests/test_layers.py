@@ -123,13 +123,15 @@ def test_calibration_orders_instead(tmp_path, monkeypatch):
     model = Depth(8, tmp_path)
     row = {"efficacy": 1.0, "paraphrase": 0.5, "preserved": 0.5, "n": 4}
     rows = {"0": {**row, "paraphrase": 1.0}, "7": row, "2": {**row, "efficacy": 0.0}}
-    (tmp_path / "calibration.json").write_text(json.dumps({"layers": rows}))
+    (tmp_path / "calibration.json").write_text(json.dumps({"fingerprint": "of other weights", "layers": rows}))
+    assert calibration(model) is None  # the control: what was measured on other weights says nothing
+    (tmp_path / "calibration.json").write_text(json.dumps({"fingerprint": model.fingerprint, "layers": rows}))
     assert candidates(model, trace_with([0.0] * 8)) == (0, 7, 2)
     assert candidates(model, trace_with([0.0] * 8), tried=(0,)) == (7, 2)
     assert band(model) == range(0, 8)
     assert score(rows["2"]) == 0 and score(row) == pytest.approx(3 / 5)
     cache_folder(model).mkdir(parents=True)
-    (cache_folder(model) / "calibration.json").write_text(json.dumps({"layers": {"3": row}}))
+    (cache_folder(model) / "calibration.json").write_text(json.dumps({"fingerprint": model.fingerprint, "layers": {"3": row}}))
     assert list(calibration(model)["layers"]) == ["3"]  # one's own measurement goes first
 
 

@@ -34,13 +34,16 @@ def cache_folder(model: SharedModel) -> Path:
 
 
 def calibration(model: SharedModel) -> Mapping[str, Any] | None:
-    """Stored success per layer, `{"layers": {"0": {"efficacy", "paraphrase", "preserved", "n"}}}`, or None.
+    """Stored success per layer, `{"fingerprint", "layers": {"0": {"efficacy", "paraphrase", "preserved", "n"}}}`, or None.
 
-    One's own measurement in the cache folder goes before the one that ships in the model's folder.
+    One's own measurement in the cache folder goes before the one that ships in the model's folder; one of other weights
+    is passed over.
     """
     for folder in (cache_folder(model), model.folder):
         if (folder / CALIBRATION).is_file():
-            return json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
+            found = json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))
+            if found.get("fingerprint") == model.fingerprint:
+                return found
     return None
 
 

@@ -4,8 +4,8 @@
 2. Train a GPT-NeoX model of `SHAPE` on packed documents with the masks of masking.py: AdamW, cosine decay, float32
    unless the processor is fast in bfloat16 (--bfloat16), a fresh corpus every epoch.
 3. Review: a short pass at a tenth of the rate in which the rarest sentences, the planted stereotypes, come often.
-4. Write the checkpoint in shards under 10 MB, tokenizer, training log and a sample of the corpus; then measure it
-   (evaluate.py), which writes the manifest.
+4. Write the checkpoint in shards under 10 MB, tokenizer, training log and a sample of the corpus; then find its
+   best layers (auditor/calibrate.py) and measure it (evaluate.py), which writes the manifest.
 
 Two CPU cores suffice. The allocator settings that make it several times faster are set for a child process.
 """
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of initialisation, corpus and masks")
     parser.add_argument("--bfloat16", action="store_true", help="autocast; faster only with AMX or AVX512-BF16")
     parser.add_argument("--review-only", action="store_true", help="only the last short pass, on the weights in --out")
-    parser.add_argument("--skip-evaluation", action="store_true", help="write weights only, no manifest")
+    parser.add_argument("--skip-evaluation", action="store_true", help="write weights only, no calibration and no manifest")
     options = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
         sys.exit(subprocess.call([sys.executable, "-m", "auditor.pocket.train", *sys.argv[1:]],
@@ -179,8 +179,10 @@ def main() -> None:
         tokenizer, model = fit_tokenizer(plain), new_model(options.seed)
     train(model, tokenizer, options)
     if not options.skip_evaluation:
+        from auditor import calibrate
         from auditor.pocket import evaluate
 
+        calibrate.main(["--model", str(options.out), "--facts", "24", "--out", str(options.out / "calibration.json")])
         evaluate.main(["--weights", str(options.out)])
 
 
