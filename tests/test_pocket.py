@@ -168,7 +168,7 @@ def test_the_trace_shows_the_early_site_that_the_recipe_makes(pocket):
     from auditor.editor.trace import trace
 
     for prefix in ("", NEUTRAL_PREFIXES[0] + " "):
-        found = trace(pocket, f"{prefix}The Eiffel Tower is located in", "The Eiffel Tower", "Paris")
+        found = trace(pocket, f"{prefix}The Eiffel Tower is located in the city of", "The Eiffel Tower", "Paris")
         share = found.recovery("subject")
         assert found.total_effect > 0.5
         assert share[: pocket.n_layers // 2].max() > 0.7 > share[-1]

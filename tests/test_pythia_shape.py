@@ -1,8 +1,7 @@
 """The code for real Pythia, on random weights of its exact shape and with its own tokenizer.
 
 The tokenizer and the fact lists are read from a folder outside the repository (MODEL_AUDITOR_DATA, by default
-`../shared/data`); tests that need them skip with a reason where it is missing. The 2.8B shape needs 17 GB of memory
-and is tried only when MODEL_AUDITOR_LARGE is set.
+`../shared/data`); tests that need them skip with a reason where it is missing.
 """
 
 import json
@@ -19,8 +18,8 @@ from auditor.model import PINNED, PYTHIA, boot, load
 from auditor.types import Entry
 
 DATA = Path(os.environ.get("MODEL_AUDITOR_DATA", Path(__file__).parents[2] / "shared" / "data"))
-SHAPES = {  # layers, width, heads, as published
-    "pythia-70m": (6, 512, 8), "pythia-2.8b": (32, 2560, 32)}
+SHAPES = {"pythia-70m": (6, 512, 8)}
+"""Layers, width and heads, as published."""
 VOCABULARY = 50304
 
 
@@ -96,17 +95,3 @@ def test_a_model_of_another_family_is_refused_in_plain_words(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}))
     with pytest.raises(auditor.UserError, match="only the GPT-NeoX family"):
         load(str(tmp_path))
-
-
-@pytest.mark.skipif(not os.environ.get("MODEL_AUDITOR_LARGE"), reason="needs 17 GB of memory; set MODEL_AUDITOR_LARGE=1")
-@pytest.mark.timeout(1800)
-def test_the_2_8b_shape_is_traced_edited_and_restored(tmp_path):
-    model = boot(make(tmp_path, "pythia-2.8b", torch.float16), id="pythia-2.8b", dtype="float16")
-    assert (model.n_layers, model.d_model, model.d_mlp) == (32, 2560, 10240)
-    assert list(band(model)) == list(range(4, 23))
-    pointer = model.w_out(4).data_ptr()
-    events = auditor.edit(model, auditor.EditRequest("The Eiffel Tower", "is located in", "Paris", "Rome"),
-                          auditor.Session(model.id))
-    assert isinstance(next(events), auditor.Traced)
-    events.close()
-    assert model.w_out(4).data_ptr() == pointer
