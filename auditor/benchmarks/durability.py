@@ -123,17 +123,19 @@ def _joint(trial: Trial, edits: Sequence[Edit]) -> Edit:
     """One edit that gives every edit's key its value: D = sum over i of u_i v_i^T with u_i . k_j = 1 if i = j, else 0.
 
     Of all D with K^T D = V it disturbs other keys least: U = C^-1 K (K^T C^-1 K)^-1, where each C^-1 k_i is known up
-    to its length, as the left factor of edit i. Keys of edits that C cannot give back are read from the factors alone.
+    to its length, as the left factor of edit i. Edits with one and the same key contradict each other: it gets the mean of their values.
     """
     config = edits[-1].config
     patches = []
     for layer in trial.edit.layers:
         C = second_moment(trial.model, layer).double() if config.get("covariance", True) else None
-        parts = [patch for edit in edits for patch in edit.patches if patch.layer == layer]
+        parts = [patch for edit in edits for patch in edit.patches if patch.layer == layer and patch.norm > 0]
+        if not parts:
+            continue
         U, V = torch.cat([p.left for p in parts], 1).double(), torch.cat([p.right for p in parts], 0).double()
         ridge = config.get("ridge", 1e-3)
         Cu = U if C is None else C @ U + ridge * C.diagonal().mean() * U  # (d_mlp, edits)
         K = Cu / (U * Cu).sum(0)  # keys, scale included: u . k = 1
         X = K if C is None else solve(C, K, ridge=ridge).double()
-        patches.append(WeightDelta(layer, (X @ torch.linalg.inv(K.T @ X)).float(), V.float()))
+        patches.append(WeightDelta(layer, (X @ torch.linalg.pinv(K.T @ X, rtol=1e-6)).float(), V.float()))
     return dataclasses.replace(trial.edit, patches=tuple(patches), method="joint", notes={})

@@ -20,6 +20,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,11 +140,14 @@ def save(model, tokenizer, folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
-    model.save_pretrained(folder, max_shard_size="9MB")
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, bos_token=END, pad_token=END,
-                            clean_up_tokenization_spaces=False).save_pretrained(folder)
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:  # a checkpoint that somebody has open is never overwritten
+        model.save_pretrained(fresh, max_shard_size="9MB")
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, bos_token=END, pad_token=END,
+                                clean_up_tokenization_spaces=False).save_pretrained(fresh)
+        for old in folder.glob("*.safetensors"):
+            old.unlink()
+        for path in Path(fresh).iterdir():
+            os.replace(path, folder / path.name)
     edited = frozenset(fact.subject for fact, _ in facts.counterfacts(100, random.Random(0)))  # evaluate.py's
     rows = [(fact.subject, facts.canonical(fact.relation).words, fact.answer, answer)
             for fact, answer in facts.counterfacts(300, random.Random(1), without=edited)]
