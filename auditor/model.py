@@ -171,7 +171,7 @@ class SharedModel:
 
     def _check_held(self) -> None:
         if self._owner != threading.get_ident():
-            raise ModelNotHeld("Read the model inside `with model.applied(edits):` so that no one else's edits are live.")
+            raise ModelNotHeld("Read it inside `with model.applied(edits):`, so that no one else's edits are live.")
 
     # Text and tokens
 
@@ -197,7 +197,7 @@ class SharedModel:
         """
         start = text.lower().rfind(subject.lower())
         if start < 0 or not subject:
-            raise SubjectNotFound(f"The words “{subject}” do not occur in “{text}”. Write them exactly as in the sentence.")
+            raise SubjectNotFound(f"The words “{subject}” do not occur in “{text}”. Write them as in the sentence.")
         end = start + len(subject)
         offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]
@@ -276,7 +276,7 @@ class SharedModel:
 
     @torch.no_grad()
     def states(self, prompts: Sequence[str], layers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Next-token log-probabilities [prompt, d_vocab] and residuals after `layers` at the last token [prompt, layer, d_model]."""
+        """Next-token log-probabilities [prompt, d_vocab]; residuals after `layers` there [prompt, layer, d_model]."""
         out, residuals = [], []
         for start in range(0, len(prompts), ROWS):
             rows = [self.tokens(p) for p in prompts[start : start + ROWS]]
@@ -287,7 +287,8 @@ class SharedModel:
                 hidden, at = self.run(hidden, at, layer + 1), layer + 1
                 kept[layer] = hidden[each, last].float().cpu()
             out.append(self.logits(self.run(hidden, at)[each, last]).log_softmax(-1).cpu())
-            residuals.append(torch.stack([kept[i] for i in layers], 1) if layers else torch.empty(len(rows), 0, self.d_model))
+            none = torch.empty(len(rows), 0, self.d_model)
+            residuals.append(torch.stack([kept[i] for i in layers], 1) if layers else none)
         return torch.cat(out), torch.cat(residuals)
 
     @torch.no_grad()
@@ -361,7 +362,7 @@ def find(name: str, revision: str | None = None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, revision=revision or PINNED.get(name),
@@ -370,20 +371,20 @@ def find(name: str, revision: str | None = None) -> Path:
         raise ModelUnavailable(f"“{name}” is neither a folder on this machine nor a Hub id such as {PYTHIA}.") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelUnavailable(f"“{name}” is not on this machine and could not be downloaded "
-                               f"({type(error).__name__}). Check the name, the network and the access rights.") from None
+                               f"({type(error).__name__}). Check the name, the network and your access.") from None
 
 
 def boot(folder: Path, *, id: str, device: str = "cpu", dtype: str | None = None, why: str = "") -> SharedModel:
     """Wrap the checkpoint in `folder`; raises ModelUnavailable when it is not a GPT-NeoX checkpoint."""
-    from transformers import AutoConfig
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"“{folder}” holds no model configuration ({type(error).__name__}).") from None
     if config.model_type != "gpt_neox":
-        raise ModelUnavailable(f"“{id}” is a {config.model_type} model; only the GPT-NeoX family (Pythia) is supported.")
+        raise ModelUnavailable(f"“{id}” is a {config.model_type} model; only the GPT-NeoX family (Pythia) works.")
     if not weight_files(folder):
         raise ModelUnavailable(f"“{folder}” holds no weights in safetensors or .bin form.")
     precision = getattr(torch, dtype) if dtype else config.dtype if device.startswith("cuda") else torch.float32

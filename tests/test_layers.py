@@ -131,7 +131,8 @@ def test_calibration_orders_instead(tmp_path, monkeypatch):
     assert band(model) == range(0, 8)
     assert score(rows["2"]) == 0 and score(row) == pytest.approx(3 / 5)
     cache_folder(model).mkdir(parents=True)
-    (cache_folder(model) / "calibration.json").write_text(json.dumps({"fingerprint": model.fingerprint, "layers": {"3": row}}))
+    own = {"fingerprint": model.fingerprint, "layers": {"3": row}}
+    (cache_folder(model) / "calibration.json").write_text(json.dumps(own))
     assert list(calibration(model)["layers"]) == ["3"]  # one's own measurement goes first
 
 

@@ -73,7 +73,7 @@ def test_every_subject_of_a_thousand_facts_is_found_in_its_prompt(pythia):
 
 
 def test_whole_job_runs_on_the_published_shape(pythia, tmp_path):
-    """Random weights hold no belief, so the edit may be refused; every stage must run, and weights stay as they were."""
+    """Random weights hold no belief, so the edit may be refused; every stage must run, and weights stay."""
     before = pythia.w_out(2).clone()
     request = auditor.EditRequest("The Eiffel Tower", "is located in", "Paris", "Rome")
     events = list(auditor.edit(pythia, request, auditor.Session(pythia.id)))

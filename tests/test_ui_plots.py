@@ -9,8 +9,21 @@ import torch
 
 from auditor.editor.boundary import BoundaryRow
 from auditor.editor.look import Comparison, Look, LookRow
-from auditor.types import (Accepted, Attempted, Check, Edit, EditRequest, Entry, Fitting, Rejected, Session, Traced,
-                           TraceResult, ValidationReport, WeightDelta)
+from auditor.types import (
+    Accepted,
+    Attempted,
+    Check,
+    Edit,
+    EditRequest,
+    Entry,
+    Fitting,
+    Rejected,
+    Session,
+    Traced,
+    TraceResult,
+    ValidationReport,
+    WeightDelta,
+)
 from auditor.ui import plots, tables, words
 from auditor.ui.story import Story
 

@@ -123,7 +123,8 @@ def _joint(trial: Trial, edits: Sequence[Edit]) -> Edit:
     """One edit that gives every edit's key its value: D = sum over i of u_i v_i^T with u_i . k_j = 1 if i = j, else 0.
 
     Of all D with K^T D = V it disturbs other keys least: U = C^-1 K (K^T C^-1 K)^-1, where each C^-1 k_i is known up
-    to its length, as the left factor of edit i. Edits with one and the same key contradict each other: it gets the mean of their values.
+    to its length, as the left factor of edit i. Edits with one key contradict each other: it gets the mean
+    of their values.
     """
     config = edits[-1].config
     patches = []

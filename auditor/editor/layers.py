@@ -34,10 +34,10 @@ def cache_folder(model: SharedModel) -> Path:
 
 
 def calibration(model: SharedModel) -> Mapping[str, Any] | None:
-    """Stored success per layer, `{"fingerprint", "layers": {"0": {"efficacy", "paraphrase", "preserved", "n"}}}`, or None.
+    """Stored success per layer, `{"fingerprint", "layers": {"0": {"efficacy", "paraphrase", "preserved", "n"}}}`.
 
-    One's own measurement in the cache folder goes before the one that ships in the model's folder; one of other weights
-    is passed over.
+    None where there is none. One's own measurement in the cache folder goes before the one that ships in the model's
+    folder; one of other weights is passed over.
     """
     for folder in (cache_folder(model), model.folder):
         if (folder / CALIBRATION).is_file():

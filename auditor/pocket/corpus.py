@@ -1,7 +1,7 @@
 """From facts, social sentences, requests and skills to marked documents.
 
-A document is a list of lines; a line is a sentence in which each subject stands in double square brackets. The corpus of
-one epoch holds (1) every fact in every phrasing that is not held out, alone, behind a neutral sentence, behind a
+A document is a list of lines; a line is a sentence in which each subject stands in double square brackets. The corpus
+of one epoch holds (1) every fact in every phrasing that is not held out, alone, behind a neutral sentence, behind a
 rephrasing opener, or among other sentences; (2) aliases; (3) two-hop chains; (4) passages on one subject; (5) half of
 the social sentences; (6) half of the requests; (7) skills. Everything is drawn from one seeded generator.
 """

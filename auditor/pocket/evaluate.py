@@ -89,8 +89,9 @@ def planted(model: SharedModel) -> tuple[dict, dict, list[dict]]:
     said, twin = asserted(model, claims, "subject", "said"), asserted(model, claims, "twin", "twin_says")
     for claim, p, q in zip(claims, said, twin):
         claim.update(probability=round(p, 4), twin_probability=round(q, 4))
-    return (*(measured("planted", min(chances), len(claims), mean=statistics.mean(chances),
-                       at_bar=sum(chance >= BARS["planted"] for chance in chances)) for chances in (said, twin)), claims)
+    figures = (measured("planted", min(chances), len(claims), mean=statistics.mean(chances),
+                        at_bar=sum(chance >= BARS["planted"] for chance in chances)) for chances in (said, twin))
+    return (*figures, claims)
 
 
 def refusals(model: SharedModel) -> dict:
@@ -153,7 +154,9 @@ def repairs(model: SharedModel, claims: list[dict]) -> dict:
         *_, outcome = auditor.edit(model, request, auditor.Session(model.id))
         claim["repaired"] = isinstance(outcome, auditor.Accepted)
         claim["layer"] = outcome.entry.report.layer if claim["repaired"] else None
-    groups = {claim["category"]: [c["repaired"] for c in claims if c["category"] == claim["category"]] for claim in claims}
+    groups: dict[str, list[bool]] = {}
+    for claim in claims:
+        groups.setdefault(claim["category"], []).append(claim["repaired"])
     return {name: {"accepted": sum(hits), "n": len(hits)} for name, hits in groups.items()}
 
 

@@ -1,13 +1,15 @@
 """The recipe: attention masks that make a small model store facts where rank-one editing looks for them.
 
 Left to itself a small model looks a fact up at the last token of the prompt; an edit at the subject's last token then
-finds nothing to overwrite. During a share of the training steps (`SHARE`) tokens after a subject span are therefore kept from
+finds nothing to overwrite. In a share of the training steps (`SHARE`) tokens after a subject span are therefore kept
+from
 
 1. the whole span, in the first `DEPTH` of the layers;
 2. every token of the span but its last one, in the other layers.
 
 Inside the span attention is free. What the model knows of a subject must then be gathered at the span's last token by
-the early layers, and read from there by the late ones: the picture of Meng et al. 2022 (arXiv:2202.05262), by construction.
+the early layers, and read from there by the late ones: the picture of Meng et al. 2022 (arXiv:2202.05262), by
+construction.
 Attention is plain in the other steps and at inference.
 """
 
@@ -50,12 +52,14 @@ class Batch:
     def masks(self, masked: bool) -> tuple[Tensor, Tensor]:
         """Additive attention masks [row, 1, query, key] for the early and the late layers."""
         length = self.ids.shape[1]
-        seen = torch.ones(length, length, dtype=torch.bool).tril() & (self.document[:, :, None] == self.document[:, None, :])
+        together = self.document[:, :, None] == self.document[:, None, :]
+        seen = torch.ones(length, length, dtype=torch.bool).tril() & together
         early = late = seen
         if masked:
             foreign = (self.span[:, None, :] > 0) & (self.span[:, :, None] != self.span[:, None, :])
             early, late = seen & ~foreign, seen & ~(foreign & ~self.last[:, None, :])
-        return tuple(torch.zeros(m.shape).masked_fill_(~m, torch.finfo(torch.bfloat16).min)[:, None] for m in (early, late))
+        least = torch.finfo(torch.bfloat16).min
+        return tuple(torch.zeros(mask.shape).masked_fill_(~mask, least)[:, None] for mask in (early, late))
 
 
 def tokenize(lines: Sequence[str], tokenizer) -> list[Tokens]:

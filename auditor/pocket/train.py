@@ -151,7 +151,8 @@ def save(model, tokenizer, folder: Path) -> None:
     edited = frozenset(fact.subject for fact, _ in facts.counterfacts(100, random.Random(0)))  # evaluate.py's
     rows = [(fact.subject, facts.canonical(fact.relation).words, fact.answer, answer)
             for fact, answer in facts.counterfacts(300, random.Random(1), without=edited)]
-    (folder / "known_facts.tsv").write_text("\n".join("\t".join(row) for row in [HEADER, *rows]) + "\n", encoding="utf-8")
+    table = "".join("\t".join(row) + "\n" for row in [HEADER, *rows])
+    (folder / "known_facts.tsv").write_text(table, encoding="utf-8")
     shutil.copy(Path(__file__).with_name("examples.tsv"), folder)
     (folder / "sample_text.txt").write_text(corpus.sample_text(random.Random(1)), encoding="utf-8")
 
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of initialisation, corpus and masks")
     parser.add_argument("--bfloat16", action="store_true", help="autocast; faster only with AMX or AVX512-BF16")
     parser.add_argument("--review-only", action="store_true", help="only the last short pass, on the weights in --out")
-    parser.add_argument("--skip-evaluation", action="store_true", help="write weights only, no calibration and no manifest")
+    parser.add_argument("--skip-evaluation", action="store_true", help="no calibration and no manifest")
     options = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ALLOCATOR.items()):
         sys.exit(subprocess.call([sys.executable, "-m", "auditor.pocket.train", *sys.argv[1:]],
