@@ -31,3 +31,20 @@ def test_from_the_form_to_a_file_that_answers_the_new_way(pocket_site, visit, tm
     with torch.no_grad():
         answer = model.text(edited.generate(ids, max_new_tokens=4, do_sample=False)[0, ids.shape[1]:].tolist())
     assert answer.strip().startswith("Rome")
+
+
+def test_stop_in_the_middle_of_a_real_fit_changes_nothing(pocket_site, visit):
+    """Words that the pocket model never learned to say keep the fit busy at three layers: time enough to press Stop."""
+    model = gpu.hosted()
+    before = [model.w_out(layer) for layer in range(model.n_layers)]
+    bits = [weight.clone() for weight in before]
+    visitor = visit(pocket_site)
+    visitor.fill("Vietnam", "has the capital", "Saigon", "Hanoi")
+    visitor.tab("3 · Fix")
+    visitor.press("Try the fix", until="fitting at layer")
+    visitor.press("Stop", until="Stopped; nothing was changed.")
+    visitor.tab("6 · Changes")
+    visitor.see("No change has been accepted yet.")
+    with model.applied():
+        now = [model.w_out(layer) for layer in range(model.n_layers)]
+    assert all(new is old and torch.equal(new, kept) for new, old, kept in zip(now, before, bits, strict=True))
