@@ -5,7 +5,8 @@
 2. Edits share keys only within a layer: every layer that the session has touched is looked at.
 3. Where earlier keys are spared, the share that remains follows from the same solve (Woodbury).
 
-An edit of the same subject has the same key whatever it says of it: such a change is written on top of the earlier one.
+An edit of the same subject has the same key whatever it says of it, and in layer 0 so has every subject that ends in the
+same token: such a change is written on top of the earlier one.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class OverlapRow:
 
     @property
     def same(self) -> bool:
-        """True when the earlier edit is about the same thing, so that nothing can be spared."""
+        """True when the earlier edit has the same key, so that nothing can be spared."""
         return self.share >= SAME_KEY
 
 
@@ -64,8 +65,8 @@ class Overlap:
         if most is None or most.share < WARN:
             return ""
         if most.same:
-            return (f"This change is about the same thing as your earlier change “{most.claim} …” and will be written "
-                    "on top of it: look at both answers afterwards.")
+            return (f"The model keeps this in the same place as your earlier change “{most.claim} …”, so the new one "
+                    "will be written on top of it: look at both answers afterwards.")
         if most.left >= WARN:
             return f"This change will disturb your earlier change “{most.claim} …” by about {most.left:.0%}."
         return (f"By itself this change would disturb your earlier change “{most.claim} …” by about {most.share:.0%}; "
