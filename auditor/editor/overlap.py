@@ -5,8 +5,8 @@
 2. Edits share keys only within a layer: every layer that the session has touched is looked at.
 3. Where earlier keys are spared, the share that remains follows from the same solve (Woodbury).
 
-An edit of the same subject has the same key whatever it says of it, and in layer 0 so has every subject that ends in the
-same token: such a change is written on top of the earlier one.
+An edit of the same subject has the same key whatever it says of it, and in layer 0 so has every subject that ends in
+the same token: such a change is written on top of the earlier one.
 """
 
 from __future__ import annotations
