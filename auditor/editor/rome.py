@@ -41,7 +41,7 @@ class RomeConfig:
 
     contexts_for_key: int = option(20, "Texts over which the key is averaged, the bare prompt included", source=CODE)
     contexts_for_value: int = option(8, "Texts in which the new answer is fitted, the bare prompt included",
-                                     source="20 in the published code; 8 is as good on small models and faster")
+                                     source="20 in the published code; fewer here for speed; cost not measured")
     steps: int = option(25, "Most steps of the search for the value", source="20 to 25 in the published code")
     lr: float = option(0.5, "Step size of the search (Adam)", source=CODE)
     weight_decay: float = option(0.5, "Weight of |delta| / |v0|^2 in the loss", source=CODE)
