@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from auditor.errors import InvalidRequest
+from auditor.log import Log, head, noted
 
 Category = Literal["factuality", "bias", "overcensoring", "undercensoring"]
 CATEGORIES: tuple[str, ...] = ("factuality", "bias", "overcensoring", "undercensoring")
@@ -264,6 +265,8 @@ class Entry:
     edit: Edit
     report: ValidationReport
     scores: tuple[BenchmarkScore, ...] = ()
+    cases: Mapping[str, Any] | None = None
+    """The frozen questions that the scores were measured on, as `Cases.to_dict` writes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,17 +277,42 @@ class Session:
     fingerprint: str = ""
     """Fingerprint of the weights; filled in by the engine with the first edit."""
     entries: tuple[Entry, ...] = ()
+    log: Log = ()
+    """What was done so far, undone work included."""
 
     @property
     def edits(self) -> tuple[Edit, ...]:
         return tuple(entry.edit for entry in self.entries)
 
+    @property
+    def head(self) -> str:
+        """Hash that stands for the whole log."""
+        return head(self.log)
+
+    def noted(self, action: str, facts: Any) -> Session:
+        """The session with one more line in its log."""
+        return dataclasses.replace(self, log=noted(self.log, action, facts))
+
     def with_entry(self, entry: Entry) -> Session:
-        return dataclasses.replace(self, entries=(*self.entries, entry))
+        facts = {"id": entry.edit.id, "request": entry.edit.request, "method": entry.edit.method,
+                 "layers": entry.edit.layers, "checks": {check.name: check.value for check in entry.report.checks}}
+        return dataclasses.replace(self, entries=(*self.entries, entry)).noted("accepted", facts)
+
+    def with_scores(self, edit_id: str, scores: tuple[BenchmarkScore, ...], cases: Mapping[str, Any]) -> Session:
+        """Keep an edit's benchmark scores with the questions that they were measured on."""
+        entries = tuple(dataclasses.replace(entry, scores=scores, cases=cases) if entry.edit.id == edit_id else entry
+                        for entry in self.entries)
+        facts = {"id": edit_id, "scores": {score.name: score.value for score in scores}}
+        return dataclasses.replace(self, entries=entries).noted("scored", facts)
 
     def without(self, edit_id: str) -> Session:
         """Undo one edit, whichever its place. Later edits stay as they were fitted; see `stale`."""
-        return dataclasses.replace(self, entries=tuple(e for e in self.entries if e.edit.id != edit_id))
+        kept = tuple(entry for entry in self.entries if entry.edit.id != edit_id)
+        return dataclasses.replace(self, entries=kept).noted("undone", {"id": edit_id})
+
+    def emptied(self) -> Session:
+        """Undo all edits."""
+        return dataclasses.replace(self, entries=()).noted("restored", {"ids": [edit.id for edit in self.edits]})
 
     @property
     def stale(self) -> tuple[str, ...]:
@@ -348,12 +376,14 @@ class Accepted:
     session: Session
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rejected:
-    """No candidate layer passed; nothing was changed. One sentence per failed check and layer."""
+    """No candidate layer passed; no weight was changed. One sentence per failed check and layer."""
 
     request: EditRequest
     reasons: tuple[str, ...]
+    session: Session | None = None
+    """The session with the failure in its log."""
 
 
 Event = Traced | Fitting | Attempted | Accepted | Rejected

@@ -21,7 +21,17 @@ from auditor.editor.trace import sentence, trace
 from auditor.editor.validate import baseline, validate
 from auditor.errors import SessionRejected, UserError
 from auditor.model import SharedModel
-from auditor.types import Accepted, Attempted, EditRequest, Entry, Event, Rejected, Session, Traced
+from auditor.types import (
+    Accepted,
+    Attempted,
+    EditRequest,
+    Entry,
+    Event,
+    Rejected,
+    Session,
+    Traced,
+    ValidationReport,
+)
 
 
 def belongs(session: Session, model: SharedModel) -> None:
@@ -48,7 +58,7 @@ def edit(model: SharedModel, request: EditRequest, session: Session, *, method: 
     traced = trace(model, request.prompt, request.subject, request.target_old, edits=live)                 # 3
     layers = candidates(model, traced)
     yield Traced(traced, layers, sentence(traced))
-    reasons: list[str] = []
+    failed: list[ValidationReport] = []
     for attempt, layer in enumerate(layers, start=1):                                                      # 4
         fitted = yield from chosen.run(model, request, layer, config, edits=live, attempt=attempt)
         report = validate(model, request, fitted, standing, edits=live)
@@ -58,8 +68,10 @@ def edit(model: SharedModel, request: EditRequest, session: Session, *, method: 
             session = dataclasses.replace(session, fingerprint=model.fingerprint).with_entry(entry)
             yield Accepted(entry, session)
             return
-        reasons += [f"Layer {layer}: {reason}" for reason in report.reasons]
-    yield Rejected(request, tuple(reasons))                                                                # 5
+        failed.append(report)
+    reasons = tuple(f"Layer {report.layer}: {reason}" for report in failed for reason in report.reasons)
+    facts = {"request": request, "method": method, "preset": preset, "attempts": failed}
+    yield Rejected(request, reasons, session.noted("rejected", facts))                                     # 5
 
 
 def bulk(model: SharedModel, requests: Sequence[EditRequest], session: Session, *, method: str = "rome",
@@ -73,7 +85,8 @@ def bulk(model: SharedModel, requests: Sequence[EditRequest], session: Session, 
     for index, request in enumerate(requests):
         try:
             for event in edit(model, request, session, method=method, preset=preset):
-                session = event.session if isinstance(event, Accepted) else session
+                session = event.session if isinstance(event, Accepted | Rejected) else session
                 yield index, event
         except UserError as error:
-            yield index, Rejected(request, (str(error),))
+            session = session.noted("refused", {"request": request, "reason": str(error)})
+            yield index, Rejected(request, (str(error),), session)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from auditor.log import plain
 from auditor.types import Edit
 
-
-def plain(value: Any) -> Any:
-    """A value as JSON types: dataclasses become objects, tuples lists, tensors nested lists, NaN and infinity null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Tensor):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+__all__ = ["factors_of", "part_of", "plain", "public_name", "write"]
 
 
 def factors_of(edits: Sequence[Edit]) -> dict[str, Tensor]:

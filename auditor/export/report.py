@@ -35,12 +35,14 @@ def report(session: Session, model: SharedModel, *, attempts: Sequence[Attempted
             "fitted_on": entry.edit.fitted_on, "norms": [patch.norm for patch in entry.edit.patches],
             "notes": entry.edit.notes, "losses": entry.edit.losses, "stale": entry.edit.id in session.stale,
             **_checks(entry.report), "scores": [{**plain(score), "passed": score.passed} for score in entry.scores],
+            "cases": entry.cases,
         } for entry in session.entries],
         "norms": session.norms(),
         "attempts": [{"request": a.edit.request, "layers": a.edit.layers, **_checks(a.report)} for a in attempts],
         "rejected": rejected,
         "before_after": comparisons,
         "refusal_boundary": boundary,
+        "log": session.log, "log_head": session.head,
     })
 
 

@@ -1,8 +1,9 @@
 """A session as one file: safetensors with the words as JSON in its header. No pickle, so reading it runs no code.
 
-1. `save` writes every accepted edit's factors as tensors `id.i.left`, `id.i.right`, and all else as JSON.
-2. `load` checks size, form, model, layer numbers, shapes, precision and finiteness, and that each edit still has the id
-   that its content hashes to. Anything wrong raises SessionRejected with one plain sentence.
+1. `save` writes every accepted edit's factors as tensors `id.i.left`, `id.i.right`, and all else, the log included, as
+   JSON.
+2. `load` checks size, form, model, layer numbers, shapes, precision and finiteness, that each edit still has the id
+   that its content hashes to, and that the log's chain is whole. Anything wrong raises SessionRejected with one plain sentence.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from auditor.benchmarks import Cases
 from auditor.editor.loop import belongs
 from auditor.errors import InvalidRequest, SessionRejected
-from auditor.export.plain import factors_of, part_of, public_name
+from auditor.export.plain import factors_of, part_of, plain, public_name
+from auditor.log import Log, Record, broken
 from auditor.model import SharedModel
 from auditor.types import BenchmarkScore, Case, Check, Edit, EditRequest, Entry, Session, ValidationReport, WeightDelta
 
@@ -28,6 +31,7 @@ FORMAT = "model-auditor session 1"
 MAX_BYTES = 256 * 2**20
 """Largest accepted file. An edit of a 2.8B model is 51 KB; its evidence some hundred KB."""
 MAX_EDITS = 5000
+MAX_RECORDS = 50_000
 MAX_RANK = 4096
 """Most columns of all factors of one edit together."""
 
@@ -37,7 +41,8 @@ def save(session: Session, path: str | Path) -> Path:
     path = Path(path)
     tensors = factors_of(session.edits)
     words = {"model": public_name(session.model_id), "fingerprint": session.fingerprint,
-             "entries": [_entry_words(entry) for entry in session.entries]}
+             "entries": [_entry_words(entry) for entry in session.entries],
+             "log": [dataclasses.asdict(record) for record in session.log]}
     save_file(tensors or {"empty": torch.zeros(1)}, part_of(path),
               metadata={"format": FORMAT, "session": json.dumps(words, default=str)})
     os.replace(part_of(path), path)
@@ -76,7 +81,8 @@ def _entry_words(entry: Entry) -> dict[str, Any]:
     return {"id": edit.id, "request": dataclasses.asdict(edit.request), "method": edit.method,
             "config": dict(edit.config), "fingerprint": edit.fingerprint, "fitted_on": edit.fitted_on,
             "losses": edit.losses, "notes": dict(edit.notes), "layers": edit.layers,
-            "report": dataclasses.asdict(entry.report), "scores": [dataclasses.asdict(score) for score in entry.scores]}
+            "report": dataclasses.asdict(entry.report), "scores": [dataclasses.asdict(score) for score in entry.scores],
+            "cases": plain(entry.cases)}
 
 
 def _session(words: dict, tensors: dict[str, Tensor], model: SharedModel) -> Session:
@@ -86,7 +92,7 @@ def _session(words: dict, tensors: dict[str, Tensor], model: SharedModel) -> Ses
     fingerprint = _text(words["fingerprint"])
     if entries and not fingerprint:
         raise SessionRejected("The session file does not say which weights its changes were made for.")
-    return Session(_text(words["model"]), fingerprint, tuple(entries))
+    return Session(_text(words["model"]), fingerprint, tuple(entries), _log(words["log"]))
 
 
 def _entry(row: dict, tensors: dict[str, Tensor], model: SharedModel) -> Entry:
@@ -103,7 +109,7 @@ def _entry(row: dict, tensors: dict[str, Tensor], model: SharedModel) -> Entry:
                 {_text(name): _number(value) for name, value in row["notes"].items()})
     if edit.id != row["id"]:
         raise SessionRejected("A change in the session file is not the one that was saved: its content was altered.")
-    return Entry(edit, _report(row["report"], model), tuple(map(_score, row["scores"])))
+    return Entry(edit, _report(row["report"], model), tuple(map(_score, row["scores"])), _cases(row["cases"]))
 
 
 def _patch(layer: Any, left: Tensor, right: Tensor, model: SharedModel) -> WeightDelta:
@@ -137,6 +143,19 @@ def _score(row: dict) -> BenchmarkScore:
               "interval": None if row["interval"] is None else tuple(map(_number, row["interval"])),
               "value": None if row["value"] is None else _number(row["value"]), "threshold": _number(row["threshold"])}
     return BenchmarkScore(**fields)
+
+
+def _cases(row: dict | None) -> dict | None:
+    return None if row is None else Cases.from_dict(row).to_dict()
+
+
+def _log(rows: list) -> Log:
+    log = tuple(Record(_text(row["action"]), dict(row["facts"]), _text(row["time"]), _text(row["previous"]))
+                for row in _list(rows, MAX_RECORDS))
+    if place := broken(log):
+        raise SessionRejected(f"Line {place} of the log in this session file does not continue the line before: the "
+                              "log was altered.")
+    return log
 
 
 def _direction(value: Any) -> Any:

@@ -93,7 +93,7 @@ class Endpoints:
 
     def restore(self, session: Session):
         """Drop all changes."""
-        return (kept := Session(session.model_id)), _listed(kept)
+        return (kept := session.emptied()), _listed(kept)
 
     def bulk(self, session: Session, rows: str, category: str, method: str, preset: str, request: gr.Request):
         """Work through rows `subject, relation, old, new` in order, each with the earlier ones live."""

@@ -58,7 +58,7 @@ def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButto
                 said: words.note("Undone. The other changes are as they were.", "good")}
 
     def restored(session: Session):
-        return {page.session: Session(session.model_id),
+        return {page.session: session.emptied(),
                 said: words.note("All changes are gone; the model is exactly as it was loaded.", "good")}
 
     def loaded(session: Session, path: str, request: gr.Request):

@@ -14,7 +14,8 @@ LOOK = 0.3
 
 @dataclass
 class Story:
-    """What has happened so far in one edit. `session` is the latest one: the new one once the edit is accepted."""
+    """What has happened so far in one edit. `session` is the latest one: with the edit once it is accepted,
+    with a line in its log once it failed."""
 
     session: Session
     traced: Traced | None = None
@@ -39,7 +40,7 @@ class Story:
             case Accepted():
                 self.outcome, self.session = event, event.session
             case Rejected():
-                self.outcome = event
+                self.outcome, self.session = event, event.session or self.session
 
     @property
     def due(self) -> bool:
