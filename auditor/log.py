@@ -2,8 +2,8 @@
 
 1. A record is what happened, with its facts and its time; its hash covers all of that and the hash before it.
 2. Hashes are SHA-256 over canonical JSON: sorted keys, no spaces, UTF-8, no NaN.
-3. The hash of the last record, the head, stands for the whole log: change, drop or reorder any line and the chain breaks
-   there, or its head is another one.
+3. The hash of the last record, the head, stands for the whole log: change, drop or reorder any line and the chain
+   breaks there, or its head is another one.
 
 A chain shows that a log was altered only to someone who knows its head from elsewhere; hence the head is printed
 wherever the log is not.
