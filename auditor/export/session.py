@@ -3,7 +3,8 @@
 1. `save` writes every accepted edit's factors as tensors `id.i.left`, `id.i.right`, and all else, the log included, as
    JSON.
 2. `load` checks size, form, model, layer numbers, shapes, precision and finiteness, that each edit still has the id
-   that its content hashes to, and that the log's chain is whole. Anything wrong raises SessionRejected with one plain sentence.
+   that its content hashes to, and that the log's chain is whole. Anything wrong raises SessionRejected with one plain
+   sentence.
 """
 
 from __future__ import annotations
