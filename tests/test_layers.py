@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(path for part in ("auditor", "probes", "tests") for path in (ROOT / part).rglob("*.py"))
 FILES += [path for path in [ROOT / "app.py"] if path.exists()]
 SOURCES = [path for path in FILES if "tests" not in path.relative_to(ROOT).parts]
-RANKS = {"probes": 0, "auditor.errors": 0, "auditor.log": 0, "auditor.types": 1, "auditor.model": 2,
+RANKS = {"probes": 0, "auditor.errors": 0, "auditor.log": 0, "auditor.types": 1, "auditor.table": 2, "auditor.model": 2,
          "auditor.editor": 3, "auditor.benchmarks": 4, "auditor.calibrate": 4, "auditor.audits": 5,
          "auditor.export": 5, "auditor.gpu": 5, "auditor": 6, "auditor.pocket": 6, "auditor.ui": 7, "app": 8}
 RANKS |= {f"auditor.pocket.{name}": 2 for name in ("facts", "social", "requests", "skills", "corpus", "knowledge")}

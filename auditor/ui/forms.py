@@ -5,23 +5,18 @@ Every problem is reported at once and by field, so that nothing has to be typed 
 
 from __future__ import annotations
 
-import csv
-import io
-
+from auditor import table
 from auditor.audits import FIELDS, Audit
-from auditor.errors import InvalidRequest, UserError
+from auditor.errors import InvalidRequest
+from auditor.table import MAX_BYTES, MAX_ROWS, RowsRejected
+from auditor.table import read as read_rows
 from auditor.types import EditRequest
 
-MAX_ROWS = 200
-"""Longest accepted list: past one or two hundred edits in a row a model is known to degrade."""
-MAX_BYTES = 400_000
-"""Largest accepted list file: 200 rows of four full fields fit with room to spare."""
+__all__ = ["MAX_BYTES", "MAX_ROWS", "RowsRejected", "parse", "problems", "questions", "read_back", "read_rows",
+           "rows"]
+
 MAX_QUESTIONS = 12
 """Own questions compared in one go."""
-
-
-class RowsRejected(UserError):
-    """One or more pasted rows cannot be read; one sentence per row."""
 
 
 def parse(audit: Audit, subject: str, relation: str, target_old: str, target_new: str) -> EditRequest:
@@ -59,47 +54,5 @@ def questions(text: str) -> tuple[str, ...]:
 
 
 def rows(audit: Audit, text: str) -> tuple[EditRequest, ...]:
-    """Requests from pasted rows `subject, relation, old, new`, separated by tabs or commas; a heading row is skipped.
-
-    Raises RowsRejected with one sentence per bad row.
-    """
-    if not (text or "").strip():
-        raise RowsRejected("Paste at least one row: what it is about, which claim, the answer now, the new answer.")
-    found, bad = [], []
-    for number, cells in enumerate(_cells(text), 1):
-        if number == 1 and [c.casefold() for c in cells[:2]] == ["subject", "relation"]:
-            continue
-        if len(cells) != 4:
-            bad.append(f"Row {number} has {len(cells)} columns; it needs 4.")
-            continue
-        try:
-            found.append(parse(audit, *cells))
-        except InvalidRequest as error:
-            bad.append(f"Row {number}: {error}")
-    if len(found) > MAX_ROWS:
-        bad.append(f"These are {len(found)} rows; at most {MAX_ROWS} are accepted at once.")
-    if bad:
-        raise RowsRejected(" ".join(bad[:8]) + (f" … and {len(bad) - 8} more." if len(bad) > 8 else ""))
-    return tuple(found)
-
-
-def _cells(text: str) -> list[list[str]]:
-    """Non-empty rows, split at tabs where there are any, else at commas."""
-    delimiter = "\t" if "\t" in text else ","
-    try:
-        parsed = list(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True))
-    except csv.Error as error:
-        raise RowsRejected(f"The rows could not be read as a table ({error}).") from None
-    return [[cell.strip() for cell in row] for row in parsed if any(cell.strip() for cell in row)]
-
-
-def read_rows(path: str) -> str:
-    """The text of an uploaded list; raises RowsRejected when it is too large or not plain text."""
-    with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise RowsRejected(f"The file is larger than {MAX_BYTES // 1000} kB, more than {MAX_ROWS} rows can need.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise RowsRejected("The file is not plain text in UTF-8. Save the table as CSV or TSV and try again.") from None
+    """Requests of this audit from pasted rows; raises RowsRejected with one sentence per bad row."""
+    return table.requests(text, audit.key)
