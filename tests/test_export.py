@@ -16,9 +16,10 @@ import auditor.export.checkpoint as checkpoint
 from auditor.editor.boundary import boundary
 from auditor.editor.look import compare
 from auditor.errors import NotEnoughRoom, SessionRejected, UserError
+from auditor.export import noting
 from auditor.export.report import report
 from auditor.model import boot
-from auditor.types import Attempted, Rejected, Session
+from auditor.types import Session
 
 
 def reread(path, model):
@@ -113,7 +114,7 @@ def test_no_second_model_in_memory(tmp_path):
     tensors = checkpoint._mapped(big)
     assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors.values())
     anonymous = int(Path("/proc/self/statm").read_text().split()[5])  # data pages, without what is mapped from files
-    list(checkpoint._save(tensors, tmp_path / "out.pt", sum(t.nbytes for t in tensors.values())))
+    list(checkpoint.saving(tensors, tmp_path / "out.pt"))
     grown = (int(Path("/proc/self/statm").read_text().split()[5]) - anonymous) * os.sysconf("SC_PAGESIZE")
     assert grown < 30e6
     big.unlink(), (tmp_path / "out.pt").unlink()
@@ -183,13 +184,17 @@ def test_names_of_this_machine_stay_here(tiny, tmp_path):
 def test_report_is_json_with_all_the_evidence(tiny):
     edit = random_edit(tiny)
     session = session_of(tiny, edit)
-    attempt = Attempted(edit, session.entries[0].report)
-    value = report(session, tiny, attempts=(attempt,), rejected=(Rejected(edit.request, ("Layer 1: no.",)),),
-                   comparisons=compare(tiny, ["A bell rang"], after=session.edits),
-                   boundary=boundary(tiny, after=session.edits, request=edit.request))
+    session = session.noted("rejected", {"request": edit.request, "attempts": [session.entries[0].report]})
+    session = noting.compared(session, compare(tiny, ["A bell rang"], after=session.edits))
+    session = noting.bounded(session, boundary(tiny, after=session.edits, request=edit.request))
+    value = report(session, tiny)
     again = json.loads(json.dumps(value, allow_nan=False))
     assert again == value
     assert value["changes"][0]["checks"][0]["value"] == 0.5 and value["changes"][0]["passed"] is True
-    assert value["before_after"][0]["moved"] > 0 and len(value["refusal_boundary"]) == 8
+    asked, = value["before_after"]
+    assert asked["changes"] == [edit.id] and asked["rows"][0]["prompt"] == "A bell rang" and asked["rows"][0]["moved"]
+    assert len(value["refusal_boundary"][0]["rows"]) == 8
     assert value["norms"] == {"1": pytest.approx(edit.patches[0].norm)} and value["limits"]["paraphrase"] == 0.10
-    assert value["rejected"][0]["reasons"] == ["Layer 1: no."] and value["attempts"][0]["layers"] == [1]
+    assert value["rejected"][0]["attempts"][0]["checks"][0]["value"] == 0.5
+    assert [row["action"] for row in value["log"]] == ["rejected", "compared", "boundary"]
+    assert value["log"][-1]["hash"] == value["log_head"] == session.head

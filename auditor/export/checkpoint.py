@@ -13,12 +13,13 @@ The file holds tensors and nothing else: `torch.load(path, weights_only=True)` r
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from torch import Tensor
 from auditor.editor.loop import belongs
 from auditor.errors import NotEnoughRoom, Stopped, UserError
 from auditor.export.plain import factors_of, part_of, plain, public_name, write
-from auditor.model import SharedModel, weight_files
+from auditor.model import POCKET, SharedModel, weight_files
 from auditor.types import Edit, Session, combined
 
 W_OUT = "gpt_neox.layers.{layer}.mlp.dense_4h_to_h.weight"
@@ -55,15 +56,16 @@ class Exported:
 
 
 class _Watched:
-    """A binary file that counts what is written into it and can be told to stop."""
+    """A binary file that counts and hashes what is written into it, and can be told to stop."""
 
     def __init__(self, file: Any):
-        self.file, self.done, self.stopped = file, 0, threading.Event()
+        self.file, self.done, self.stopped, self.sha256 = file, 0, threading.Event(), hashlib.sha256()
 
     def write(self, data: Any) -> int:
         if self.stopped.is_set():
             raise Stopped("The export was stopped; nothing was left behind.")
         self.done += memoryview(data).nbytes
+        self.sha256.update(data)
         return self.file.write(data)
 
     def flush(self) -> None:
@@ -85,9 +87,10 @@ def exporting(model: SharedModel, session: Session, folder: str | Path) -> Itera
     folder.mkdir(parents=True, exist_ok=True)
     tensors = state_dict(model, session.edits)
     size = sum(tensor.nbytes for tensor in tensors.values())
-    _check_room(folder, size)                                                                              # 4
+    check_room(folder, size)                                                                               # 4
     checkpoint = folder / f"{public_name(model.id)}-edited.pt"
-    yield from _save(tensors, checkpoint, size)
+    for done in saving(tensors, checkpoint):
+        yield min(done, size), size
     factors, record = folder / "edits.safetensors", folder / "edits.json"
     save_factors(session.edits, factors)
     write(record, json.dumps(describe(model, session), indent=2, ensure_ascii=False))
@@ -129,28 +132,30 @@ def _mapped(path: Path) -> dict[str, Tensor]:
     return torch.load(path, mmap=True, weights_only=True)
 
 
-def _check_room(folder: Path, size: int) -> None:
+def check_room(folder: Path, size: int) -> None:
+    """Raise NotEnoughRoom where the disk cannot hold `size` bytes more."""
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
-        raise NotEnoughRoom(f"The file needs {size / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB left. "
+        raise NotEnoughRoom(f"The files need {size / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB left. "
                             "Delete older exports or choose another folder.")
 
 
-def _save(tensors: dict[str, Tensor], path: Path, size: int) -> Iterator[tuple[int, int]]:
-    """Write beside the final name in a thread, report progress, then rename."""
+def saving(tensors: Mapping[str, Tensor], path: Path, dump: Callable = torch.save) -> Generator[int, None, str]:
+    """Write beside the final name in a thread, yield bytes written so far, then rename; returns the file's SHA-256."""
     part = part_of(path)
     try:
         with open(part, "wb") as file, ThreadPoolExecutor(1) as pool:
             watched = _Watched(file)
             try:
-                saving = pool.submit(torch.save, tensors, watched)
-                while not wait([saving], PULSE).done:
-                    yield min(watched.done, size), size
-                saving.result()
+                writing = pool.submit(dump, tensors, watched)
+                while not wait([writing], PULSE).done:
+                    yield watched.done
+                writing.result()
             finally:
                 watched.stopped.set()
         os.replace(part, path)
-        yield size, size
+        yield watched.done
+        return watched.sha256.hexdigest()
     finally:
         part.unlink(missing_ok=True)
 
@@ -164,15 +169,15 @@ def save_factors(edits: Sequence[Edit], path: Path) -> None:
 def describe(model: SharedModel, session: Session) -> dict:
     """What `edits.json` says: base, versions, every edit with its request, method, layers, checks and scores."""
     return plain({
-        "format": "model-auditor edits 1",
-        "model": public_name(model.id), "fingerprint": model.fingerprint,
-        "precision": str(model.dtype).removeprefix("torch."),
+        "format": "model-auditor edits 1", "model": public_name(model.id), "base": base_of(model),
+        "fingerprint": model.fingerprint, "precision": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type, "log_head": session.head,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "safetensors")},
         "norms": session.norms(),
         "edits": [{
             "id": e.edit.id, "request": e.edit.request, "method": e.edit.method, "config": e.edit.config,
             "layers": e.edit.layers, "fitted_on": e.edit.fitted_on, "norms": [patch.norm for patch in e.edit.patches],
-            "notes": e.edit.notes, "scores": e.scores,
+            "losses": e.edit.losses, "notes": e.edit.notes, "scores": e.scores, "cases": e.cases,
             "checks": [{**plain(check), "passed": check.passed} for check in e.report.checks],
         } for e in session.entries],
         "how_to_load": [
@@ -180,3 +185,13 @@ def describe(model: SharedModel, session: Session) -> dict:
             "state = torch.load(FILE, weights_only=True)",
             f"GPTNeoXForCausalLM.from_pretrained(None, config=config, state_dict=state, dtype={model.dtype})"],
     })
+
+
+def base_of(model: SharedModel) -> dict[str, str]:
+    """Where others find the base: `pocket`, or a Hub id with its commit; a folder of this machine has a name only."""
+    cached = f"models--{model.id.replace('/', '--')}"
+    if model.folder.parent.name == "snapshots" and model.folder.parent.parent.name == cached:
+        return {"kind": "hub", "id": model.id, "revision": model.folder.name}
+    if model.folder.resolve() == POCKET.resolve():
+        return {"kind": "pocket", "id": "pocket"}
+    return {"kind": "folder", "id": public_name(model.id)}

@@ -1,16 +1,20 @@
-"""The report: what was asked for, tried, measured and changed, as plain values for JSON. Nothing about the machine."""
+"""The report: what was asked for, tried, measured and changed, as plain values for JSON. Nothing about the machine.
+
+All of it comes from the session: accepted changes with their evidence, and the log, which has what was tried in vain,
+the questions asked before and after, and the refusal boundary. Card and report page are written from this value alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
-from auditor.editor.boundary import BoundaryRow
-from auditor.editor.look import Comparison
 from auditor.editor.validate import LIMITS
+from auditor.export.checkpoint import base_of
 from auditor.export.plain import plain, public_name
+from auditor.log import Log
 from auditor.model import SharedModel
-from auditor.types import Attempted, Rejected, Session, ValidationReport
+from auditor.types import Entry, Session
 
 UNITS = {
     "moved": "how much the next-word choices moved: KL(before ‖ after), nats",
@@ -19,33 +23,35 @@ UNITS = {
 }
 
 
-def report(session: Session, model: SharedModel, *, attempts: Sequence[Attempted] = (),
-           rejected: Sequence[Rejected] = (), comparisons: Sequence[Comparison] = (),
-           boundary: Sequence[BoundaryRow] = ()) -> dict[str, Any]:
-    """Gather a session's evidence in one JSON-able value; attempts and measurements are those the page has shown."""
+def report(session: Session, model: SharedModel) -> dict[str, Any]:
+    """Gather a session's evidence in one JSON-able value."""
     return plain({
-        "format": "model-auditor report 1",
-        "model": {"name": public_name(model.id), "fingerprint": model.fingerprint, "layers": model.n_layers,
-                  "width": model.d_model, "precision": str(model.dtype).removeprefix("torch.")},
+        "format": "model-auditor report 2",
+        "model": {"name": public_name(model.id), "base": base_of(model), "fingerprint": model.fingerprint,
+                  "layers": model.n_layers, "width": model.d_model,
+                  "precision": str(model.dtype).removeprefix("torch.")},
         "limits": LIMITS,
         "units": UNITS,
-        "changes": [{
-            "id": entry.edit.id, "request": entry.edit.request, "sentence": entry.edit.request.sentence,
-            "method": entry.edit.method, "config": entry.edit.config, "layers": entry.edit.layers,
-            "fitted_on": entry.edit.fitted_on, "norms": [patch.norm for patch in entry.edit.patches],
-            "notes": entry.edit.notes, "losses": entry.edit.losses, "stale": entry.edit.id in session.stale,
-            **_checks(entry.report), "scores": [{**plain(score), "passed": score.passed} for score in entry.scores],
-            "cases": entry.cases,
-        } for entry in session.entries],
+        "changes": [_change(entry, stale=entry.edit.id in session.stale) for entry in session.entries],
         "norms": session.norms(),
-        "attempts": [{"request": a.edit.request, "layers": a.edit.layers, **_checks(a.report)} for a in attempts],
-        "rejected": rejected,
-        "before_after": comparisons,
-        "refusal_boundary": boundary,
-        "log": session.log, "log_head": session.head,
+        "rejected": [*_facts(session.log, "rejected"), *_facts(session.log, "refused")],
+        "before_after": _facts(session.log, "compared"),
+        "refusal_boundary": _facts(session.log, "boundary"),
+        "log": [{**dataclasses.asdict(record), "hash": record.hash} for record in session.log],
+        "log_head": session.head,
     })
 
 
-def _checks(report: ValidationReport) -> dict[str, Any]:
-    return {"passed": report.passed,
-            "checks": [{**plain(check), "passed": check.passed} for check in report.checks]}
+def _change(entry: Entry, *, stale: bool) -> dict[str, Any]:
+    edit = entry.edit
+    return {"id": edit.id, "request": edit.request, "sentence": edit.request.sentence, "method": edit.method,
+            "config": edit.config, "layers": edit.layers, "fitted_on": edit.fitted_on,
+            "norms": [patch.norm for patch in edit.patches], "notes": edit.notes, "losses": edit.losses,
+            "stale": stale, "passed": entry.report.passed,
+            "checks": [{**plain(check), "passed": check.passed} for check in entry.report.checks],
+            "scores": [{**plain(score), "passed": score.passed} for score in entry.scores], "cases": entry.cases}
+
+
+def _facts(log: Log, action: str) -> list[Any]:
+    """What the log says of one kind of action, oldest first."""
+    return [record.facts for record in log if record.action == action]

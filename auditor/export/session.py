@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +60,36 @@ def load(path: str | Path, model: SharedModel) -> Session:
     if path.stat().st_size > MAX_BYTES:
         raise SessionRejected(f"This file has {path.stat().st_size / 2**20:.0f} MB; a session file has at most "
                               f"{MAX_BYTES // 2**20} MB, so this is something else.")
-    try:
+    with reading("session file"):
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise SessionRejected("This is not a session file of this program. Choose one that it has saved.")
-            words = json.loads(header["session"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
-        session = _session(words, tensors, model)
+        if header.get("format") != FORMAT:
+            raise SessionRejected("This is not a session file of this program. Choose one that it has saved.")
+        return session_from(json.loads(header["session"]), tensors_of(path), model)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Scope in which whatever is wrong with a file becomes SessionRejected with one plain sentence."""
+    try:
+        yield
     except (SafetensorError, OSError):
-        raise SessionRejected("This file is not a session file, or it was cut short. Save the session again.") from None
+        raise SessionRejected(f"This file is not a {what}, or it was cut short. Save it again.") from None
     except InvalidRequest as error:
-        raise SessionRejected(f"The session file holds a request that is not valid: {error}") from None
+        raise SessionRejected(f"The {what} holds a request that is not valid: {error}") from None
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-        kind = type(error).__name__
-        raise SessionRejected(f"The session file is damaged ({kind}). Save the session again.") from None
+        raise SessionRejected(f"The {what} is damaged ({type(error).__name__}). Save it again.") from None
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, in memory of their own."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+
+
+def session_from(words: dict, tensors: dict[str, Tensor], model: SharedModel) -> Session:
+    """A session from its words and factors, all of it checked; to be called inside `reading`."""
+    session = _session(words, tensors, model)
     belongs(session, model)
     return dataclasses.replace(session, model_id=model.id)
 
