@@ -4,8 +4,9 @@
    one long step is under way. It yields the events, and None twice a second while there are none.
 2. `stop` sets the visitor's flag; `watch` then raises Stopped at once, and the thread closes the engine's generator at
    its next event. A closed browser tab ends an errand in the same way.
-3. `serve` ties a button to a handler: all errands share one queue (`model`), Stop is live while they run, and whatever
-   is raised turns into a sentence beside the button.
+3. `serve` ties a button to a handler: errands share one queue (`model`), Stop is live while they run, and whatever is
+   raised turns into a sentence beside the button. What takes minutes waits in a queue of its own (`LONG`), so that it
+   holds up nobody; the model's lock lets the two take turns.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TICK = 0.5
 """Seconds between two signs of life while the engine is silent."""
 QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
 """All events that need the model wait in one line."""
+LONG = {"concurrency_id": "long", "concurrency_limit": 1}
+"""Those that take minutes wait in another."""
 STOPPED = "Stopped; nothing was changed."
 log = logging.getLogger(__name__)
 _END = object()
@@ -81,22 +84,37 @@ class Desk:
 
     def stop(self, request: gr.Request) -> None:
         """Ask the errand of this visitor to end."""
-        if flag := self._flags.get(request.session_hash or ""):
+        self._halt(request.session_hash)
+
+    def stop_long(self, request: gr.Request) -> None:
+        """The same for an errand of the long queue."""
+        self._halt(long(request))
+
+    def _halt(self, visitor: str | None) -> None:
+        if flag := self._flags.get(visitor or ""):
             flag.set()
 
     # Buttons
 
     def serve(self, trigger: Callable, handler: Callable, inputs: list, outputs: list, *, status: gr.HTML,
-              go: gr.Button, stop: gr.Button | None = None, validator: Callable | None = None) -> None:
-        """Let `trigger` (such as `button.click`) run the generator `handler`; Stop is live while it runs."""
-        keys = [*outputs, status, go, *([stop] if stop else [])]
+              go: gr.Button | tuple[gr.Button, ...], stop: gr.Button | None = None, validator: Callable | None = None,
+              line: dict = QUEUE) -> None:
+        """Let `trigger` (such as `button.click`) run the generator `handler`: while it runs, Stop is live, `go` not."""
+        go = go if isinstance(go, tuple) else (go,)
+        keys = [*outputs, status, *go, *([stop] if stop else [])]
         trigger(polite(handler, status, go, stop), inputs, keys, validator=validator, show_progress="minimal",
-                show_progress_on=status, api_visibility="private", **QUEUE)
+                show_progress_on=status, api_visibility="private", **line)
         if stop:
-            stop.click(self.stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+            stop.click(self.stop_long if line is LONG else self.stop, None, None, queue=False, show_progress="hidden",
+                       api_visibility="private")
 
 
-def polite(handler: Callable, status: gr.HTML, go: gr.Button, stop: gr.Button | None) -> Callable:
+def long(request: gr.Request) -> str:
+    """The name under which a visitor's errand of the long queue is watched, beside a short one."""
+    return f"{request.session_hash or ''} long"
+
+
+def polite(handler: Callable, status: gr.HTML, go: tuple[gr.Button, ...], stop: gr.Button | None) -> Callable:
     """Wrap a generator handler: buttons show that it runs, and errors become sentences in `status`."""
     @functools.wraps(handler)
     def guarded(*args: Any) -> Iterator[dict]:
@@ -139,8 +157,9 @@ def _numbered(error: Exception) -> str:
     return f"Something went wrong on this page; nothing was changed. The program's log has the details under {number}."
 
 
-def _buttons(go: gr.Button, stop: gr.Button | None, *, running: bool) -> dict:
-    return {go: gr.update(interactive=not running), **({stop: gr.update(interactive=running)} if stop else {})}
+def _buttons(go: tuple[gr.Button, ...], stop: gr.Button | None, *, running: bool) -> dict:
+    return {**{button: gr.update(interactive=not running) for button in go},
+            **({stop: gr.update(interactive=running)} if stop else {})}
 
 
 def _once(task: Callable, args: tuple, options: dict) -> Iterator[tuple]:
