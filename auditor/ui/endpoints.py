@@ -21,13 +21,14 @@ from auditor.audits import AUDITS
 from auditor.editor import look as looking
 from auditor.editor import loop
 from auditor.editor.boundary import boundary
+from auditor.editor.overlap import overlap
 from auditor.editor.trace import sentence
 from auditor.errors import AuditorError, UserError
 from auditor.export.plain import plain
 from auditor.export.report import report
 from auditor.types import Accepted, EditRequest, Session
-from auditor.ui import files, forms
-from auditor.ui.desk import QUEUE, Desk, explain
+from auditor.ui import files, forms, sequence_runs
+from auditor.ui.desk import LONG, QUEUE, Desk, explain
 from auditor.ui.panels import locate
 from auditor.ui.story import Story
 from auditor.ui.takeaway_panel import taking
@@ -84,6 +85,17 @@ class Endpoints:
         """Lean to decline on every refusal question and on this topic, before and after."""
         wanted = EditRequest(subject, relation, target_old, target_new, category=category)
         return plain(gpu.call(boundary, after=session.edits, request=wanted))
+
+    def overlap(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str,
+                method: str, preset: str):
+        """Whether a change would disturb the accepted ones, before it is made: a sentence, and a row for each."""
+        wanted = EditRequest(subject, relation, target_old, target_new, category=category)
+        found = gpu.call(overlap, wanted, session, method=method, preset=preset)
+        return {"sentence": found.sentence, "rows": plain(found.rows)}
+
+    def sequence(self, session: Session, edits: int, preset: str, protect: bool, request: gr.Request):
+        """Trial of many changes in a row on the model as it was loaded: figures after each, and a summary."""
+        return sequence_runs.told(self._last(request, gpu.stream(sequence_runs.trying, edits, preset, protect)))
 
     def undo(self, session: Session, edit_id: str):
         """Drop one accepted change by its id."""
@@ -148,6 +160,7 @@ def register(desk: Desk, session: gr.State) -> None:
             "subject": "", "relation": "", "target_old": "", "target_new": "", "category": "factuality",
             "part": "residual", "method": "rome", "preset": "default", "questions": "", "rows": "",
             "edit_id": ""}.items()}
+        box["edits"], box["protect"] = gr.Number(10, label="edits"), gr.Checkbox(True, label="protect")
         box["file"], result = gr.File(label="file"), gr.JSON(label="result")
         one, several = gr.File(label="session file"), gr.File(label="files", file_count="multiple")
         trigger = gr.Button("call")
@@ -158,5 +171,6 @@ def register(desk: Desk, session: gr.State) -> None:
         if not name.startswith("_"):
             wanted = [p for p in inspect.signature(function).parameters if p not in ("session", "request")]
             trigger.click(spoken(function), [session, *(box[p] for p in wanted)], outputs.get(name, [result]),
-                          api_name=name, api_description=inspect.getdoc(function), **QUEUE)
+                          api_name=name, api_description=inspect.getdoc(function),
+                          **(LONG if name == "sequence" else QUEUE))
     trigger.click(desk.stop, None, None, api_name="stop", api_description="Stop this session's errand.", queue=False)

@@ -1,4 +1,7 @@
-"""Fix: one edit, told stage by stage as it happens, and accepted or declared failed."""
+"""Fix: one edit, told stage by stage as it happens, and accepted or declared failed.
+
+Before it begins, the visitor is told whether it will disturb a change accepted earlier; the same can be asked alone.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import gradio as gr
 
 from auditor import gpu
 from auditor.editor import METHODS, loop
-from auditor.ui import forms, plots, tables
+from auditor.editor.overlap import overlap
+from auditor.ui import forms, plots, tables, words
 from auditor.ui.panels import Page, buttons
 from auditor.ui.story import Story
 
+COMPARING = "Comparing with your earlier changes"
 PRESETS = {"default": "recommended settings", "seed": "the original recipe, for comparison (rougher)"}
 
 
@@ -35,16 +40,20 @@ def fix_panel(page: Page) -> None:
     gr.Markdown("A small, targeted change to one layer is fitted and checked; up to three layers are tried. A change "
                 f"that fails a check is dropped, and the weights are as before, bit for bit. {page.audit.tolerance}")
     preset = preset_radio()
+    overlap_accordion(page, preset)
     go, stop, status = buttons("Try the fix")
-    verdict, stages, checks = gr.HTML(), gr.HTML(), gr.HTML()
+    verdict, warned, stages, checks = gr.HTML(), gr.HTML(), gr.HTML(), gr.HTML()
     curve, fits = gr.Plot(label="The fit, step by step", visible=False), gr.HTML()
     with gr.Accordion("What each check was made of", open=False, visible=False) as box:
         evidence = gr.HTML()
 
     def handler(session, subject, relation, target_old, target_new, preset, request: gr.Request):
         wanted, story = forms.parse(page.audit, subject, relation, target_old, target_new), Story(session)
-        yield {**dict.fromkeys((verdict, stages, checks, fits), ""), curve: gr.Plot(visible=False),
+        yield {**dict.fromkeys((verdict, warned, stages, checks, fits), ""), curve: gr.Plot(visible=False),
                box: gr.Accordion(visible=False)}
+        if session.entries:
+            found = yield from page.desk.answer(request, status, COMPARING, overlap, wanted, session, **chosen(preset))
+            yield {warned: words.note(found.sentence, "warn")}
         for event in page.desk.watch(request.session_hash, gpu.stream(loop.edit, wanted, session, **chosen(preset))):
             story.tell(event)
             yield {status: story.status(), **(drawn(story) if story.due else {})}
@@ -57,6 +66,28 @@ def fix_panel(page: Page) -> None:
             parts |= {curve: gr.Plot(plots.loss(story.steps), visible=True), fits: tables.fits(story.steps)}
         return parts
 
-    page.desk.serve(go.click, handler, [*page.inputs, preset], [page.session, verdict, stages, checks, curve, fits, box,
-                                                               evidence], status=status, go=go, stop=stop,
+    page.desk.serve(go.click, handler, [*page.inputs, preset], [page.session, verdict, warned, stages, checks, curve,
+                                                               fits, box, evidence], status=status, go=go, stop=stop,
+                    validator=page.check)
+
+
+def overlap_accordion(page: Page, preset: gr.Radio) -> None:
+    """Ask without changing anything whether a fix would disturb the changes accepted earlier."""
+    with gr.Accordion("Will it disturb my earlier changes?", open=False):
+        gr.Markdown("Two changes in one layer can get into each other's way. This is known before anything is changed, "
+                    "and what can be spared of an earlier change is spared. A subject has one place in a layer, "
+                    "whatever is said of it; in layer 0 the place is that of its last word-piece alone, which other "
+                    "subjects may share.")
+        go, stop, status = buttons("Ask before trying")
+        said, table = gr.HTML(), gr.HTML()
+
+    def handler(session, subject, relation, target_old, target_new, preset, request: gr.Request):
+        wanted = forms.parse(page.audit, subject, relation, target_old, target_new)
+        found = yield from page.desk.answer(request, status, COMPARING, overlap, wanted, session, **chosen(preset))
+        calm = ("No change has been accepted yet, so there is nothing to disturb." if not session.entries else
+                "No: it would leave your earlier changes as they are, or almost.")
+        yield {status: words.status(), table: tables.overlap(found),
+               said: words.note(found.sentence, "warn") or words.note(calm, "good")}
+
+    page.desk.serve(go.click, handler, [*page.inputs, preset], [said, table], status=status, go=go, stop=stop,
                     validator=page.check)

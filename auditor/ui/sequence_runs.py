@@ -30,10 +30,12 @@ from auditor.benchmarks.sequence import (
     neutral_text,
     pocket_work,
     run_sequence,
+    summary,
 )
 from auditor.benchmarks.sequence_file import MEASURED, SequenceFile
-from auditor.editor import find_method
+from auditor.editor import find_method, find_preset
 from auditor.errors import SessionRejected, UserError
+from auditor.log import plain
 from auditor.model import SharedModel
 from auditor.types import EditRequest
 
@@ -109,6 +111,24 @@ def running(model: SharedModel, edits: int, ways: Sequence[str],
         counts[way] += 1
         if counts[way] == len(runs.requests):
             del going[way]
+
+
+def trying(model: SharedModel, edits: int, preset: str, protect: bool) -> Iterator[Runs | tuple[str, SequenceStep]]:
+    """One way of `WAYS`, by the engine's words for it; raises UserError for what the page does not offer."""
+    if not isinstance(edits, int | float) or edits != int(edits) or not 1 <= edits <= COUNTS[-1]:
+        raise UserError(f"The number of changes must be a whole number from 1 to {COUNTS[-1]}.")
+    find_preset(find_method("rome"), preset)
+    way = next((way for way, how in WAYS.items() if (how["preset"], how["protect"]) == (preset, bool(protect))), preset)
+    yield from running(model, int(edits), (way,))
+
+
+def told(events: Sequence[Runs | tuple[str, SequenceStep]]) -> dict[str, Any]:
+    """What `trying` yielded as plain values: figures after each change, and how it stands at the end."""
+    runs, *steps = events
+    rows = [{"step": step.step, "request": dataclasses.asdict(step.edit.request), "layer": step.layer,
+             **{name: getattr(step, name) for name in MEASURED}} for _, step in steps]
+    return plain({"edits": len(runs.requests), "facts_asked": len(runs.facts), "steps": rows,
+                  "summary": summary([step for _, step in steps])})
 
 
 def _drawn(model: SharedModel, edits: int) -> Runs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from auditor.editor.overlap import WARN
 from auditor.types import Attempted, Check, Fitting, Session, TraceResult
 from auditor.ui.words import CHECKS, Raw, change, layers, light, limit, number, percent, table
 
@@ -123,6 +124,21 @@ def norms(value: Session, n_layers: int, sizes: Sequence[float] = ()) -> str:
     return table("Size of the change in each layer (0 = untouched, bit for bit)",
                  ("Layer", "Change", "Target of an edit"),
                  [(str(i), number(found.get(i, 0.0)), "✔ yes" if i in targets else "no") for i in range(n_layers)])
+
+
+def overlap(found) -> str:
+    """Each earlier change that shares a layer with what may be changed: how much of the new value would reach it."""
+    return table("Your earlier changes, most disturbed first",
+                 ("Earlier change", "If made at layer", "Disturbed if nothing were spared", "Disturbed as it will be made",
+                  "In words"),
+                 [(f"{row.claim} …", str(row.layer), percent(row.share), percent(row.left), _disturbed(row))
+                  for row in found.rows])
+
+
+def _disturbed(row) -> str:
+    if row.same:
+        return "◐ same place: written on top"
+    return "◐ disturbed" if row.left >= WARN else "✔ spared" if row.share >= WARN else "✔ out of the way"
 
 
 def bulk(rows: Sequence[tuple[str, str, str]]) -> str:
