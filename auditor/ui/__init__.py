@@ -27,8 +27,9 @@ THEME = gr.themes.Default(primary_hue="blue").set(
     block_label_text_color="#3f3f46", block_label_text_color_dark="#e4e4e7",
     input_placeholder_color="#6b7280", input_placeholder_color_dark="#a1a1aa")
 """Gradio's own theme with texts dark enough to read (4.5:1) in light and dark."""
+STYLES = [Path(__file__).with_name(name) for name in ("page.css", "quality.css")]
 LAUNCH = {"footer_links": ["api"], "run_history": False, "ssr_mode": False, "max_file_size": "50mb", "show_error": True,
-          "enable_monitoring": False, "theme": THEME, "css_paths": [Path(__file__).with_name("page.css")]}
+          "enable_monitoring": False, "theme": THEME, "css_paths": STYLES}
 """Options of `launch` that belong to the page, whoever launches it."""
 
 __all__ = ["LAUNCH", "build_app"]

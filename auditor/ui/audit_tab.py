@@ -10,13 +10,14 @@ from auditor.ui import forms, words
 from auditor.ui.desk import Desk
 from auditor.ui.fix_panel import fix_panel
 from auditor.ui.panels import Page, boundary_panel, compare_panel, look_panel, where_panel
+from auditor.ui.quality_panel import quality_panel
 from auditor.ui.sequence_panel import sequence_panel
 from auditor.ui.session_panel import session_panel
 from auditor.ui.takeaway_panel import takeaway_panel
 
 STEPS = (("Look", look_panel), ("Where", where_panel), ("Fix", fix_panel), ("Before / after", compare_panel),
-         ("Refusal boundary", boundary_panel), ("Changes so far", session_panel), ("Take away", takeaway_panel),
-         ("Many changes", sequence_panel))
+         ("Refusal boundary", boundary_panel), ("Quality", quality_panel), ("Changes so far", session_panel),
+         ("Take away", takeaway_panel), ("Many changes", sequence_panel))
 """The panels of a tab in the order of the work."""
 
 

@@ -46,7 +46,8 @@ class Desk:
 
     def __init__(self) -> None:
         self._flags: dict[str, threading.Event] = {}
-        self._pace: dict[str, float] = {}
+        self.pace: dict[str, float] = {}
+        """Usual seconds of each kind of work, by its name; learnt from whoever did it first."""
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="errand")
 
     # Errands
@@ -73,11 +74,11 @@ class Desk:
         for event in self.watch(request.session_hash, _once(task, args, options)):
             found += [event] if event is not None else []
             yield {status: self._tell(doing, name, time.monotonic() - start)}
-        self._pace[name] = time.monotonic() - start
+        self.pace[name] = time.monotonic() - start
         return found[0][0]
 
     def _tell(self, doing: str, name: str, spent: float) -> str:
-        usual = self._pace.get(name)
+        usual = self.pace.get(name)
         if usual is None or spent > usual:
             return words.status(f"{doing} … {spent:.0f} s so far")
         return words.status(f"{doing} …", share=spent / usual, left=usual - spent)

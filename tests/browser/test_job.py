@@ -18,7 +18,7 @@ def test_from_the_form_to_a_file_that_answers_the_new_way(pocket_site, visit, tm
     visitor.fill(*CLAIM)
     visitor.tab("3 · Fix")
     visitor.press("Try the fix", until="Accepted: layer")
-    visitor.tab("7 · Take away")
+    visitor.tab("Take away")
     visitor.press("Build the files", until="It differs from the original")
     with visitor.page.expect_download() as waiting:
         visitor.page.get_by_text("Edited model (.pt)").locator("visible=true").first.click()
@@ -43,7 +43,7 @@ def test_stop_in_the_middle_of_a_real_fit_changes_nothing(pocket_site, visit):
     visitor.tab("3 · Fix")
     visitor.press("Try the fix", until="fitting at layer")
     visitor.press("Stop", until="Stopped; nothing was changed.")
-    visitor.tab("6 · Changes")
+    visitor.tab("Changes so far")
     visitor.see("No change has been accepted yet.")
     with model.applied():
         now = [model.w_out(layer) for layer in range(model.n_layers)]

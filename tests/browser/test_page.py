@@ -54,7 +54,7 @@ def test_the_whole_way_to_the_files_and_no_request_to_another_host(tiny_site, vi
     visitor.press("Compare", until="Of 5 questions")
     visitor.tab("5 · Refusal")
     visitor.press("Measure the boundary", until="On the fixed refusal questions")
-    visitor.tab("7 · Take away")
+    visitor.tab("Take away")
     visitor.press("Build the files", until="It differs from the original in 1 layer only.")
     paths = {}
     for label in LABELS:
@@ -81,13 +81,13 @@ def test_two_visitors_at_once_do_not_see_each_other(tiny_site, visit):
         visitor.button("Try the fix").click()
     for visitor, own, other in ((one, "Eiffel", "Colosseum"), (two, "Colosseum", "Eiffel")):
         visitor.see(ACCEPTED)
-        visitor.tab("6 · Changes")
+        visitor.tab("Changes so far")
         table = visitor.page.locator("table:visible:has-text('Accepted changes')").first
         table.wait_for()
         assert own in table.inner_text() and other not in table.inner_text()
     one.press("Restore all", until="the model is exactly as it was loaded")
     two.tab("4 · Before")
-    two.tab("6 · Changes")
+    two.tab("Changes so far")
     assert "Colosseum" in two.page.locator("table:visible:has-text('Accepted changes')").first.inner_text()
 
 
@@ -104,14 +104,14 @@ def test_stop_in_the_middle_of_an_edit_changes_nothing(tiny_site, visit, monkeyp
     visitor.tab("3 · Fix")
     visitor.press("Try the fix", until="Stage 1 of 3")
     visitor.press("Stop", until="Stopped; nothing was changed.")
-    visitor.tab("6 · Changes")
+    visitor.tab("Changes so far")
     visitor.see("No change has been accepted yet.")
     assert all(torch.equal(gpu.hosted().w_out(i), old) for i, old in before.items())
 
 
 def test_undo_lists_and_session_files(tiny_site, visit, tmp_path):
     visitor = visit(tiny_site)
-    visitor.tab("6 · Changes")
+    visitor.tab("Changes so far")
     visitor.page.get_by_text("A list of many changes").locator("visible=true").first.click()
     visitor.box("Rows").fill("only, three, columns")
     visitor.press("Run the list", until="Row 1 has 3 columns; it needs 4.")
@@ -125,7 +125,7 @@ def test_undo_lists_and_session_files(tiny_site, visit, tmp_path):
     visitor.press("Undo this change", until="Undone.")
     visitor.see("◐ check again")
     other = visit(tiny_site)
-    other.tab("6 · Changes")
+    other.tab("Changes so far")
     upload = other.page.locator("input[type=file][accept*=safetensors]").first
     upload.set_input_files(tmp_path / "session.safetensors")
     other.see("Loaded 2 changes, in place of the 0 before.")
