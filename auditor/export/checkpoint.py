@@ -172,7 +172,7 @@ def describe(model: SharedModel, session: Session) -> dict:
         "format": "model-auditor edits 1", "model": public_name(model.id), "base": base_of(model),
         "fingerprint": model.fingerprint, "precision": str(model.dtype).removeprefix("torch."),
         "device": model.device.type, "log_head": session.head,
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "safetensors")},
+        "versions": versions(),
         "norms": session.norms(),
         "edits": [{
             "id": e.edit.id, "request": e.edit.request, "method": e.edit.method, "config": e.edit.config,
@@ -185,6 +185,11 @@ def describe(model: SharedModel, session: Session) -> dict:
             "state = torch.load(FILE, weights_only=True)",
             f"GPTNeoXForCausalLM.from_pretrained(None, config=config, state_dict=state, dtype={model.dtype})"],
     })
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that the figures come from."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "safetensors")}
 
 
 def base_of(model: SharedModel) -> dict[str, str]:

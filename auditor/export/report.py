@@ -10,7 +10,8 @@ import dataclasses
 from typing import Any
 
 from auditor.editor.validate import LIMITS
-from auditor.export.checkpoint import base_of
+from auditor.export.checkpoint import base_of, versions
+from auditor.export.licence import licence
 from auditor.export.plain import plain, public_name
 from auditor.log import Log
 from auditor.model import SharedModel
@@ -27,9 +28,10 @@ def report(session: Session, model: SharedModel) -> dict[str, Any]:
     """Gather a session's evidence in one JSON-able value."""
     return plain({
         "format": "model-auditor report 2",
-        "model": {"name": public_name(model.id), "base": base_of(model), "fingerprint": model.fingerprint,
-                  "layers": model.n_layers, "width": model.d_model,
-                  "precision": str(model.dtype).removeprefix("torch.")},
+        "model": {"name": public_name(model.id), "base": base_of(model), "licence": licence(model),
+                  "fingerprint": model.fingerprint, "layers": model.n_layers, "width": model.d_model,
+                  "precision": str(model.dtype).removeprefix("torch."), "device": model.device.type},
+        "versions": versions(),
         "limits": LIMITS,
         "units": UNITS,
         "changes": [_change(entry, stale=entry.edit.id in session.stale) for entry in session.entries],

@@ -5,20 +5,16 @@ Whatever a visitor or the model wrote goes through `escape` before it reaches th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from auditor.export import phrases
-from auditor.export.phrases import CHECKS as CHECKS
-from auditor.export.phrases import count, percent, verdict
-from auditor.export.phrases import number as number
+from auditor.export.markup import Raw, light, note, table
+from auditor.export.phrases import CHECKS, count, number, percent, verdict
 from auditor.types import Check, Edit, EditRequest
 
-
-def light(passed: bool | None) -> str:
-    """The same as a badge."""
-    kind = "open" if passed is None else "good" if passed else "bad"
-    return f'<span class="badge {kind}">{verdict(passed)}</span>'
+__all__ = ["CHECKS", "Raw", "bounded", "change", "compared", "count", "layers", "light", "limit", "listed", "looked",
+           "modelcard", "note", "number", "percent", "problem", "seconds", "status", "table", "verdict"]
 
 
 def limit(check: Check) -> str:
@@ -43,12 +39,6 @@ def layers(edit: Edit) -> str:
     return ", ".join(str(layer) for layer in edit.layers)
 
 
-def note(text: str, kind: str = "plain") -> str:
-    """A sentence in its own box: plain, good, bad, or quiet. The text is escaped."""
-    shape = {"good": "✔ ", "bad": "✖ ", "warn": "◐ "}.get(kind, "")
-    return f'<p class="note {kind}">{shape}{escape(text)}</p>' if text else ""
-
-
 def status(text: str = "", share: float | None = None, left: float | None = None) -> str:
     """What is going on just now, with a bar where its length is known; read out by screen readers."""
     tail = f" · {seconds(left)}" if left is not None else ""
@@ -61,27 +51,6 @@ def status(text: str = "", share: float | None = None, left: float | None = None
 def problem(text: str) -> str:
     """A message about something the visitor can mend; read out at once."""
     return f'<p class="note bad" role="alert">✖ {escape(text)}</p>'
-
-
-def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "") -> str:
-    """An HTML table with caption and headings; cells are escaped unless they are `Raw`."""
-    rows = list(rows)
-    if not rows:
-        return note(empty, "quiet")
-    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headers)
-    body = "".join("<tr>" + "".join(_cell(i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)
-    return (f'<div class="table" tabindex="0" role="region" aria-label="{escape(caption, quote=True)}"><table>'
-            f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
-
-
-class Raw(str):
-    """HTML made by this module, to be shown as it is."""
-
-
-def _cell(index: int, value: object) -> str:
-    text = value if isinstance(value, Raw) else escape(str(value))
-    wide = ' class="wide"' if len(str(value)) > 60 and not isinstance(value, Raw) else ""
-    return f'<th scope="row"{wide}>{text}</th>' if index == 0 else f"<td{wide}>{text}</td>"
 
 
 def listed(items: Sequence[str], title: str = "") -> str:
