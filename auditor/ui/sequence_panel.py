@@ -77,7 +77,9 @@ def sequence_panel(page: Page) -> None:
     status = gr.HTML(words.status(), elem_classes="statusline")
     saved = gr.File(label="The run as files; “Load” and the command line go on with them", file_count="multiple",
                     interactive=False, visible=False)
-    _wire(page, kept, (edits, ways), (run, more, stop, keep, load), status, saved, _shown())
+    shown = _shown()
+    _run(page, kept, (edits, ways), (run, more, load), stop, status, saved, shown)
+    _carry(page, kept, keep, load, status, saved, shown)
 
 
 def _shown() -> Shown:
@@ -92,11 +94,9 @@ def _shown() -> Shown:
     return shown
 
 
-def _wire(page: Page, kept: gr.State, chosen: tuple, controls: tuple, status: gr.HTML, saved: gr.File,
-          shown: Shown) -> None:
-    """Tie the buttons; all work goes through the desk."""
-    run, more, stop, keep, load = controls
-
+def _run(page: Page, kept: gr.State, chosen: tuple, busy: tuple, stop: gr.Button, status: gr.HTML, saved: gr.File,
+         shown: Shown) -> None:
+    """Run and Go on; `busy` are they and whatever must wait for them."""
     def begun(edits, ways, request: gr.Request):
         yield from going(request, edits, _some(ways), None)
 
@@ -127,6 +127,14 @@ def _wire(page: Page, kept: gr.State, chosen: tuple, controls: tuple, status: gr
         yield {status: words.note(f"{words.count(runs.done(ways), 'change')} made and measured; the model is as it "
                                   "was loaded.", "good"), **shown.of(runs)}
 
+    outputs, how = [kept, saved, *shown.parts], {"status": status, "go": busy, "stop": stop, "line": LONG}
+    page.desk.serve(busy[0].click, begun, list(chosen), outputs, **how)
+    page.desk.serve(busy[1].click, gone_on, [kept, chosen[1]], outputs, **how)
+
+
+def _carry(page: Page, kept: gr.State, keep: gr.Button, load: gr.UploadButton, status: gr.HTML, saved: gr.File,
+           shown: Shown) -> None:
+    """Files of a run, out and in."""
     def written(runs: Runs, request: gr.Request):
         if not any(runs.steps.values()):
             raise UserError("There is nothing to save yet: press “Run” first.")
@@ -140,11 +148,8 @@ def _wire(page: Page, kept: gr.State, chosen: tuple, controls: tuple, status: gr
         yield {kept: runs, saved: gr.File(visible=False), **shown.of(runs),
                status: words.note(f"Loaded: {counts}, of {len(runs.requests)}, in place of what was here.", "good")}
 
-    outputs, serve = [kept, saved, *shown.parts], page.desk.serve
-    serve(run.click, begun, list(chosen), outputs, status=status, go=(run, more, load), stop=stop, line=LONG)
-    serve(more.click, gone_on, [kept, chosen[1]], outputs, status=status, go=(run, more, load), stop=stop, line=LONG)
-    serve(keep.click, written, [kept], [saved], status=status, go=keep)
-    serve(load.upload, loaded, [load], outputs, status=status, go=load)
+    page.desk.serve(keep.click, written, [kept], [saved], status=status, go=keep)
+    page.desk.serve(load.upload, loaded, [load], [kept, saved, *shown.parts], status=status, go=load)
 
 
 def _some(ways: Sequence[str]) -> Sequence[str]:

@@ -128,8 +128,8 @@ def norms(value: Session, n_layers: int, sizes: Sequence[float] = ()) -> str:
 
 def overlap(found) -> str:
     """Each earlier change that shares a layer with what may be changed: how much of the new value would reach it."""
-    return table("Your earlier changes, most disturbed first",
-                 ("Earlier change", "If made at layer", "Disturbed if nothing were spared", "Disturbed as it will be made",
+    return table("How much of the new change would reach your earlier ones, most disturbed first",
+                 ("Earlier change", "If made at layer", "If nothing were spared", "As it will be made",
                   "In words"),
                  [(f"{row.claim} …", str(row.layer), percent(row.share), percent(row.left), _disturbed(row))
                   for row in found.rows])
