@@ -8,12 +8,15 @@
    task does to the model outlives the call, because edits are applied by `model.applied(...)` alone.
 4. Errors cross as values, in an `Outcome`: our own unchanged, any other as an AuditorError with a number. The place
    where it happened goes to the log under that number, without its message, which might quote what a visitor wrote.
+5. What the lender itself says (no quota left, a worker that died) becomes an AuditorError too. A session lives with the
+   page and never in a worker, so nothing of it is lost.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import traceback
 from collections.abc import Callable, Iterator
@@ -114,16 +117,35 @@ def hosted() -> SharedModel:
     return _model
 
 
+class _Loan:
+    """Scope around a borrowed worker: whatever is raised there that is not ours becomes a sentence of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception):
+            said = re.sub(r"<[^>]*>", "", str(getattr(error, "message", ""))).strip(" .")
+            raise AuditorError(f"The borrowed graphics card gave no answer ({said}). Nothing was changed, and what was "
+                               "accepted before is kept.") if said else _numbered(error) from None
+
+
 def call(task: Callable, *args: Any, **options: Any) -> Any:
     """Run `task(model, *args, **options)` and return its value; raises AuditorError and its kin."""
-    return _remote_answer(task, args, options).open()
+    with _Loan():
+        outcome = _remote_answer(task, args, options)
+    return outcome.open()
 
 
 def stream(task: Callable, *args: Any, **options: Any) -> Iterator[Any]:
     """Run a generator task and yield its events; closing the stream closes the task between two events."""
     outcomes = _remote_narrate(task, args, options)
     try:
-        for outcome in outcomes:
+        while True:
+            with _Loan():
+                outcome = next(outcomes, None)
+            if outcome is None:
+                return
             yield outcome.open()
     finally:
         outcomes.close()
