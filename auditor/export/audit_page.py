@@ -15,9 +15,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from auditor.export.card import WHY, figure, interval, limits, sized, title
+from auditor.export.card import WHY, figure, interval, limits, needed, sized, title
 from auditor.export.markup import Raw, light, note, table
-from auditor.export.phrases import CHECKS, count, limit, number, percent
+from auditor.export.phrases import CHECKS, count, percent, small
 
 STYLE = Path(__file__).with_name("audit_page.css")
 HEAD = ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -112,11 +112,11 @@ def _change(place: int, change: Mapping[str, Any]) -> str:
 def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
     def row(check: Mapping[str, Any]) -> tuple:
         name, what = CHECKS.get(check["name"], (check["name"], ""))
-        needed, shown = limit(check["direction"], check["threshold"]), figure(check["name"], check["value"])
+        wanted, shown = needed(check), figure(check["name"], check["value"])
         top = 1.0 if check["direction"] == "at least" else 2 * max(check["threshold"], (check["value"] or 0) / 2)
         return (Raw(f"{escape(name)}<br><small>{escape(what)}</small>"),
-                bar(check["value"], check["threshold"], top=top, said=f"{shown}; {needed} is needed"),
-                shown, needed, len(check["detail"]), Raw(light(check["passed"])))
+                bar(check["value"], check["threshold"], top=top, said=f"{shown}; {wanted} is needed"),
+                shown, wanted, len(check["detail"]), Raw(light(check["passed"])))
 
     said = "".join(f"<li>{escape(check['summary'])}</li>" for check in checks)
     return f"<ul>{said}</ul>" + table("The three checks", ("check", "against its limit", "measured", "needed", "cases",
@@ -138,7 +138,9 @@ def _detail(check: Mapping[str, Any]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return number(value) if isinstance(value, (int, float)) else str("" if value is None else value)
+    if isinstance(value, float):
+        return small(value)
+    return "" if value is None else str(value)
 
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
@@ -147,14 +149,19 @@ def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
     measured = [score for score in scores if score["value"] is not None]
     said = (f"{sum(score['passed'] for score in measured)} of {len(measured)} benchmarks reach their limit"
             + (f"; {len(scores) - len(measured)} could not be measured." if len(measured) < len(scores) else "."))
-    rows = ((Raw(f"{escape(score['name'])}<br><small>{escape(score['dimension'])}</small>"),
-             bar(score["value"], score["threshold"], interval=score["interval"],
-                 said="" if score["value"] is None else f"{percent(score['value'])}; {percent(score['threshold'])} is "
-                                                        "needed"),
-             "not measured" if score["value"] is None else percent(score["value"]), interval(score),
-             percent(score["threshold"]), score["n"], Raw(light(score["passed"])), score["reason"]) for score in scores)
-    heads = ("benchmark", "against its limit", "score", "90 % interval", "needed", "n", "verdict", "why not measured")
-    return f"<p>{escape(said)}</p>" + table("Quality benchmarks", heads, rows) + "".join(map(_cases, scores))
+    heads = ("benchmark", "against its limit", "score", "90 % interval", "needed", "n", "verdict")
+    return f"<p>{escape(said)}</p>" + table("Quality benchmarks", heads, map(_score, scores)) + "".join(
+        map(_cases, scores))
+
+
+def _score(score: Mapping[str, Any]) -> tuple:
+    """One benchmark as a row: what it is, or why it could not be measured, stands under its name."""
+    value, wanted = score["value"], f"{100 * score['threshold']:g} %"
+    shown = "not measured" if value is None else percent(value)
+    return (Raw(f"{escape(score['name'])}<br><small>{escape(score['reason'] or score['dimension'])}</small>"),
+            bar(value, score["threshold"], interval=score["interval"], said=f"{shown}; {wanted} is needed"),
+            *(text.replace(" ", "\N{NO-BREAK SPACE}") for text in (shown, interval(score), wanted)), score["n"],
+            Raw(light(score["passed"])))
 
 
 def _cases(score: Mapping[str, Any]) -> str:
@@ -200,11 +207,15 @@ def _live(asked: Mapping[str, Any], evidence: Mapping[str, Any]) -> str:
 
 def _refused(rejected: Sequence[Mapping[str, Any]]) -> str:
     rows = ((f"{row['request']['subject']} {row['request']['relation']}", row["request"]["target_new"],
-             ", ".join(str(each["layer"]) for each in row.get("attempts", ())) or "none",
-             row.get("reason") or " ".join(check["summary"] for each in row.get("attempts", ())
-                                           for check in each["checks"] if not _met(check))) for row in rejected)
+             ", ".join(str(each["layer"]) for each in row.get("attempts", ())) or "none", _reasons(row))
+            for row in rejected)
     return table("Refused", ("claim", "wanted answer", "layers tried", "why"), rows,
                  "Nothing else was tried in this session, so far as the log says.")
+
+
+def _reasons(row: Mapping[str, Any]) -> str:
+    return row.get("reason") or " ".join(f"Layer {each['layer']}: {check['summary']}" for each in row["attempts"]
+                                         for check in each["checks"] if not _met(check))
 
 
 def _met(check: Mapping[str, Any]) -> bool:
@@ -213,8 +224,8 @@ def _met(check: Mapping[str, Any]) -> bool:
 
 
 def _log(evidence: Mapping[str, Any]) -> str:
-    rows = ((i, row["time"], ACTIONS.get(row["action"], row["action"]), row["facts"].get("id", ""), row["hash"])
-            for i, row in enumerate(evidence["log"], 1))
+    rows = ((i, row["time"].replace("T", " ").removesuffix("+00:00"), ACTIONS.get(row["action"], row["action"]),
+             row["facts"].get("id", ""), row["hash"]) for i, row in enumerate(evidence["log"], 1))
     said = ("Each line's hash covers the line and the hash before it, so the last one, the head, stands for all of "
             "them. Compare it with the head that you were told elsewhere, such as the message of the commit.")
     return f"<p>{escape(said)}</p>" + table("What was done, in order (UTC)", ("line", "time", "what", "change", "hash"),

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from auditor.export.phrases import CHECKS, count, limit, number, percent, verdict
+from auditor.export.phrases import CHECKS, count, limit, number, percent, small, verdict
 
 WHY = {
     "factuality": "The auditor holds that the model's answer was untrue.",
@@ -32,7 +32,8 @@ LIMITS = (
     "The three checks compare with the model as it was just before a change, with the earlier changes live.",
     "The log shows that it was altered only to those who know its head from elsewhere: a commit message, or the signed "
     "manifest.")
-PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+.!|~$:@^=<>&-])")
+MARKS = re.compile(r"[\\`*_{}\[\]|~$:@^<>&]|(?<=www)\.|^[#+=-]|(?<=-)-|(?<=^\d)[.)]", re.IGNORECASE)
+"""What Markdown would read as markup, a link or a list, wherever it stands in a line."""
 DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f\x7f]")
 ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
@@ -40,7 +41,7 @@ ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 def shown(text: Any) -> str:
     """Foreign text as Markdown that shows it, on one line: no markup, no link, no change of direction of writing."""
     line = " ".join(DIRECTIONS.sub("\N{REPLACEMENT CHARACTER}", str(text)).split())
-    return PUNCTUATION.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), line)
+    return MARKS.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), line)
 
 
 def card(evidence: Mapping[str, Any]) -> str:
@@ -103,7 +104,14 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def figure(name: str, value: float | None) -> str:
     """A check's value as the reader wants it: a percentage where it is a probability."""
-    return "" if value is None else percent(value) if name == "paraphrase" else number(value)
+    return "" if value is None else percent(value) if name == "paraphrase" else small(value)
+
+
+def needed(check: Mapping[str, Any]) -> str:
+    """A check's limit in words."""
+    bound = check["threshold"]
+    return (f"at least {100 * bound:g} %" if check["name"] == "paraphrase" and check["direction"] == "at least"
+            else limit(check["direction"], bound))
 
 
 def interval(score: Mapping[str, Any]) -> str:
@@ -137,7 +145,7 @@ def _change(place: int, change: Mapping[str, Any]) -> str:
             f"{WHY.get(request['category'], '')} Made by `{change['method']}` in {sized(change)}; id `{change['id']}`."]
     checks = table(("check", "measured", "needed", "verdict", "cases"), (
         (CHECKS.get(check["name"], (shown(check["name"]),))[0], figure(check["name"], check["value"]),
-         limit(check["direction"], check["threshold"]), verdict(check["passed"]), len(check["detail"]))
+         needed(check), verdict(check["passed"]), len(check["detail"]))
         for check in change["checks"]))
     return "\n\n".join([*head, checks, _scores(change["scores"])])
 
@@ -147,7 +155,7 @@ def _scores(scores: Sequence[Mapping[str, Any]]) -> str:
         return "The thirteen quality benchmarks were not run for this change."
     rows = ((score["name"], shown(score["dimension"]),
              "not measured" if score["value"] is None else percent(score["value"]), interval(score),
-             percent(score["threshold"]), score["n"], verdict(score["passed"]), shown(score["reason"]))
+             f"{100 * score['threshold']:g} %", score["n"], verdict(score["passed"]), shown(score["reason"]))
             for score in scores)
     return table(("benchmark", "of", "score", "90 % interval", "needed", "n", "verdict", "why not"), rows)
 

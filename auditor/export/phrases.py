@@ -35,6 +35,13 @@ def number(value: float) -> str:
     return "0" if value == 0 else f"{value:.3g}"
 
 
+def small(value: float) -> str:
+    """A figure near 0 or below 1 with three decimals, which never claims 0 or 1 by rounding."""
+    if 0 < abs(value) < 0.001:
+        return "< 0.001" if value > 0 else "> -0.001"
+    return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
+
+
 def count(n: int, noun: str) -> str:
     """A number with its noun: 1 change, 2 changes."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
