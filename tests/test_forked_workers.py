@@ -30,7 +30,7 @@ from auditor.editor import loop, validate  # noqa: E402
 from auditor.editor.boundary import boundary  # noqa: E402
 from auditor.editor.look import compare, look  # noqa: E402
 from auditor.errors import AuditorError, UnknownName  # noqa: E402
-from auditor.export.checkpoint import exporting  # noqa: E402
+from auditor.export.bundle import bundle  # noqa: E402
 from auditor.export.plain import plain  # noqa: E402
 from auditor.types import Accepted, BenchmarkScore, Session  # noqa: E402
 from auditor.ui.panels import locate  # noqa: E402
@@ -130,9 +130,9 @@ def test_every_call_of_the_app_gives_what_it_gives_in_place(door, tiny, accepted
     there = [event for event in door.stream(profile, *asked, names=["EditBench"]) if isinstance(event, BenchmarkScore)]
     in_place = [e for e in profile(tiny, *asked, names=["EditBench"]) if isinstance(e, BenchmarkScore)]
     assert plain(there) == plain(in_place) and len(there) == 1
-    *_, made = door.stream(exporting, session, tmp_path / "there")
-    *_, mine = exporting(tiny, session, tmp_path / "here")
-    assert made.checkpoint.read_bytes() == mine.checkpoint.read_bytes()
+    *_, made = door.stream(bundle, session, tmp_path / "there")
+    *_, mine = bundle(tiny, session, tmp_path / "here")
+    assert made.hashes == mine.hashes and made.files, "every file of the take-away, to the byte"
 
 
 def test_the_next_visitor_gets_the_same_worker_and_nothing_of_the_last(door, tiny, accepted):
