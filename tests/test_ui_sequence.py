@@ -78,7 +78,7 @@ def test_a_figure_that_no_step_has_draws_no_line(steps):
 
 
 def test_the_matrix_has_a_row_for_each_look_and_a_cross_on_what_was_lost(steps):
-    heat, cross = plots.retention("x", steps).data
+    heat, cross = plots.retention(steps).data
     assert list(heat.y) == ["after 1", "after 3", "after 4"] and list(heat.x) == [1, 2, 3, 4]
     assert [list(row) for row in heat.z] == [[1.0, None, None, None], [0.25, 0.95, 1.0, None], [0.2, 0.9, 1.0, 1.0]]
     assert list(zip(cross.x, cross.y)) == [(1, "after 3"), (1, "after 4")]
@@ -94,6 +94,7 @@ def test_one_sentence_with_the_figures_of_the_summary(steps):
     assert "0.8 times as likely as before; 50.0 % of the 7 facts" in text and "1 change that did not take" in text
     assert "✖" in text and "✔" in said.sentences({"seed": steps[:1]})
     assert said.sentences({}) == "" and "not looked at" in said.sentences({"open": steps[1:2]})
+    assert "(after change" not in text and "answered (after change 1)." in said.sentences({"open": steps[:3]})
     assert "facts it knew" not in said.sentences({"seed": [dataclasses.replace(steps[0], facts_kept=None)]})
     assert "none of 1 change took" in said.sentences({"seed": [dataclasses.replace(steps[0], own=0.0)]})
 

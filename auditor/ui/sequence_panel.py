@@ -54,7 +54,7 @@ class Shown:
         return {self.sentence: said.sentences(found), self.tables: "".join(tables),
                 **{plot: gr.Plot(plots.curves(found, said.MEASURES[name]) if found else None, visible=bool(found))
                    for name, plot in self.curves.items()},
-                **{plot: gr.Plot(plots.retention(said.NAMES[way], found[way]) if way in looked else None,
+                **{plot: gr.Plot(plots.retention(found[way]) if way in looked else None,
                                  visible=way in looked) for way, plot in self.matrices.items()}}
 
 
@@ -72,7 +72,7 @@ def sequence_panel(page: Page) -> None:
         more = gr.Button("Go on", scale=0, min_width=120)
         stop = gr.Button("Stop", variant="stop", interactive=False, scale=0, min_width=100)
         keep = gr.Button("Save run to files", scale=0, min_width=160)
-        load = gr.UploadButton("Load a saved run (both files)", file_count="multiple", scale=0, min_width=220,
+        load = gr.UploadButton("Load a saved run (both files)", file_count="multiple", scale=0, min_width=280,
                                file_types=[".jsonl", ".safetensors"])
     status = gr.HTML(words.status(), elem_classes="statusline")
     saved = gr.File(label="The run as files; “Load” and the command line go on with them", file_count="multiple",

@@ -35,7 +35,7 @@ def curves(found: Found, measure: Measure) -> go.Figure:
                 hovertemplate=f"{NAMES[way]}<br>after change %{{x}}: %{{y:.3f}}<extra></extra>"))
     low, most = max(0.0, min(values) - 0.05), max((line.x[-1] for line in lines), default=1)
     return figure(*lines, height=330, x="changes made", showlegend=True, **_bar(measure.bar, low),
-                  title={"text": measure.title, "font": {"size": 14}, "y": 0.98}, margin={"t": 100},
+                  title={"text": measure.title, "font": {"size": 14}, "y": 0.98}, margin={"t": 84},
                   legend={"y": 1.02, "yanchor": "bottom"}, yaxis={"range": [low, max(values) + 0.03]},
                   xaxis={"range": [0.5, most + 0.5], "tickformat": "d", **({"dtick": 1} if most <= 12 else {})})
 
@@ -54,7 +54,7 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def retention(name: str, steps: Sequence[SequenceStep]) -> go.Figure:
+def retention(steps: Sequence[SequenceStep]) -> go.Figure:
     """What is left of change i (across) after step n (down): 1 is all of it; crosses mark what is below the limit."""
     rows = matrix(steps)
     width = max(rows, default=0)
@@ -70,8 +70,7 @@ def retention(name: str, steps: Sequence[SequenceStep]) -> go.Figure:
     cross = go.Scatter(x=[x for x, _ in low], y=[y for _, y in low], mode="markers", hoverinfo="skip", showlegend=False,
                        marker={"symbol": "x", "size": 9 if width <= 60 else 5, "color": "#ffffff",
                                "line": {"color": "#18181b", "width": 1}})
-    return figure(heat, cross, height=130 + ROW * max(len(rows), 3), x="change",
-                  title={"text": f"{name[:1].upper()}{name[1:]}", "font": {"size": 14}, "y": 0.98},
+    return figure(heat, cross, height=100 + ROW * max(len(rows), 3), x="change",
                   yaxis={"autorange": "reversed", "showgrid": False, "gridcolor": GRID, "type": "category"},
                   xaxis={"range": [0.5, max(width, 1) + 0.5], "showgrid": False, "tickformat": "d",
                          **({"dtick": 1} if width <= 25 else {})})

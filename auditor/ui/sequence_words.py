@@ -63,7 +63,9 @@ def _sentence(name: str, steps: Sequence[SequenceStep]) -> str:
     text = (f"After {words.count(figures['edits'], 'change')} with the {name}, {percent(retention)} of each earlier "
             f"change is left on average, and each word of ordinary text is {number(ratio)} times as likely as before")
     if figures["facts_kept"] is not None:
-        text += f"; {percent(figures['facts_kept'])} of the {figures['facts']} facts it knew are still answered"
+        when = max(step.step for step in steps if step.facts_kept is not None)
+        text += (f"; {percent(figures['facts_kept'])} of the {figures['facts']} facts it knew are still answered"
+                 f"{f' (after change {when})' if when != figures['edits'] else ''}")
     missed = round((1 - figures["took"]) * figures["edits"])
     tail = f" Left out: {words.count(missed, 'change')} that did not take in the first place." if missed else ""
     return words.note(f"{text}.{tail}", "good" if min(retention, ratio) >= BAR else "bad")
