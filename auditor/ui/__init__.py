@@ -14,11 +14,10 @@ from auditor.ui import words
 from auditor.ui.audit_tab import audit_tab
 from auditor.ui.desk import Desk
 from auditor.ui.endpoints import register
+from auditor.ui.files import KEEP
 from auditor.ui.session_panel import summary
 
 TITLE = "Model Auditor"
-KEEP = 6 * 3600
-"""Seconds that a visitor's session and files are kept after their last change."""
 THEME = gr.themes.Default(primary_hue="blue").set(
     button_primary_background_fill="#1d5f95", button_primary_background_fill_dark="#1d5f95",
     button_primary_background_fill_hover="#174c78", button_primary_background_fill_hover_dark="#2a72ad",
@@ -49,6 +48,7 @@ def build_app(model: SharedModel) -> gr.Blocks:
         session.change(lambda value: summary(value, model.n_layers) * len(shared), session,
                        [part for parts in shared for part in parts], queue=False, show_progress="hidden",
                        api_visibility="private")
+        app.unload(desk.shelf.left)
     return app
 
 

@@ -29,6 +29,7 @@ import gradio as gr
 from auditor import gpu
 from auditor.errors import AuditorError, InvalidRequest, Stopped
 from auditor.ui import words
+from auditor.ui.files import Shelf
 
 TICK = 0.5
 """Seconds between two signs of life while the engine is silent."""
@@ -36,6 +37,8 @@ QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
 """All events that need the model wait in one line."""
 LONG = {"concurrency_id": "long", "concurrency_limit": 1}
 """Those that take minutes wait in another."""
+FILES = {"concurrency_id": "files", "concurrency_limit": 2}
+"""Writing and sending files takes minutes too, but hardly needs the model."""
 STOPPED = "Stopped; nothing was changed."
 log = logging.getLogger(__name__)
 _END = object()
@@ -49,6 +52,7 @@ class Desk:
         self.pace: dict[str, float] = {}
         """Usual seconds of each kind of work, by its name; learnt from whoever did it first."""
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="errand")
+        self.shelf = Shelf()
 
     # Errands
 
@@ -91,6 +95,10 @@ class Desk:
         """The same for an errand of the long queue."""
         self._halt(long(request))
 
+    def stop_files(self, request: gr.Request) -> None:
+        """The same for an errand of the files' queue."""
+        self._halt(beside(request, FILES))
+
     def _halt(self, visitor: str | None) -> None:
         if flag := self._flags.get(visitor or ""):
             flag.set()
@@ -106,13 +114,18 @@ class Desk:
         trigger(polite(handler, status, go, stop), inputs, keys, validator=validator, show_progress="minimal",
                 show_progress_on=status, api_visibility="private", **line)
         if stop:
-            stop.click(self.stop_long if line is LONG else self.stop, None, None, queue=False, show_progress="hidden",
-                       api_visibility="private")
+            stops = {"long": self.stop_long, "files": self.stop_files}.get(line["concurrency_id"], self.stop)
+            stop.click(stops, None, None, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def long(request: gr.Request) -> str:
     """The name under which a visitor's errand of the long queue is watched, beside a short one."""
-    return f"{request.session_hash or ''} long"
+    return beside(request, LONG)
+
+
+def beside(request: gr.Request, line: dict) -> str:
+    """The name under which a visitor's errand of another queue is watched."""
+    return f"{request.session_hash or ''} {line['concurrency_id']}"
 
 
 def polite(handler: Callable, status: gr.HTML, go: tuple[gr.Button, ...], stop: gr.Button | None) -> Callable:

@@ -28,10 +28,11 @@ from auditor.export.plain import plain
 from auditor.export.report import report
 from auditor.types import Accepted, EditRequest, Session
 from auditor.ui import files, forms, sequence_runs
-from auditor.ui.desk import LONG, QUEUE, Desk, explain
+from auditor.ui.desk import FILES, LONG, QUEUE, Desk, explain
+from auditor.ui.hub_panel import pushing
 from auditor.ui.panels import locate
 from auditor.ui.story import Story
-from auditor.ui.takeaway_panel import taking
+from auditor.ui.takeaway_panel import build, finished, taking
 
 
 def spoken(function: Callable) -> Callable:
@@ -136,6 +137,15 @@ class Endpoints:
         evidence = files.write_report(session, made.checkpoint.parent / "report.json")
         return [str(path) for path in (made.checkpoint, made.factors, made.record, evidence)]
 
+    def bundle(self, session: Session, request: gr.Request):
+        """All files to take away: the edited model twice, the changes by themselves, card, report, suite, log."""
+        return [str(path) for path in finished(build(self._desk, request, session)).files]
+
+    def push(self, session: Session, repo: str, token: str, private: bool, request: gr.Request):
+        """Push these files to the Hub as one commit; says repository, address and commit. The token is not kept."""
+        *_, done = pushing(self._desk, request, finished(build(self._desk, request, session)), repo, token, private)
+        return plain(done)
+
 
 def _told(story: Story) -> dict:
     return {"accepted": isinstance(story.outcome, Accepted), "outcome": plain(story.outcome.request if not isinstance(
@@ -161,16 +171,19 @@ def register(desk: Desk, session: gr.State) -> None:
             "part": "residual", "method": "rome", "preset": "default", "questions": "", "rows": "",
             "edit_id": ""}.items()}
         box["edits"], box["protect"] = gr.Number(10, label="edits"), gr.Checkbox(True, label="protect")
+        box["repo"], box["private"] = gr.Textbox(label="repo"), gr.Checkbox(True, label="private")
+        box["token"] = gr.Textbox(label="token", type="password")
         box["file"], result = gr.File(label="file"), gr.JSON(label="result")
         one, several = gr.File(label="session file"), gr.File(label="files", file_count="multiple")
         trigger = gr.Button("call")
     outputs = {"edit": [session, result], "undo": [session, result], "restore": [session, result],
                "bulk": [session, result], "load_session": [session, result], "session": [result, one],
-               "export": [several]}
+               "export": [several], "bundle": [several]}
+    lines = {"sequence": LONG, "bundle": FILES, "push": FILES}
     for name, function in inspect.getmembers(ends, inspect.ismethod):
         if not name.startswith("_"):
             wanted = [p for p in inspect.signature(function).parameters if p not in ("session", "request")]
             trigger.click(spoken(function), [session, *(box[p] for p in wanted)], outputs.get(name, [result]),
                           api_name=name, api_description=inspect.getdoc(function),
-                          **(LONG if name == "sequence" else QUEUE))
+                          **lines.get(name, QUEUE))
     trigger.click(desk.stop, None, None, api_name="stop", api_description="Stop this session's errand.", queue=False)

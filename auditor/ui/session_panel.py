@@ -18,7 +18,8 @@ from auditor.ui.story import Story
 def session_panel(page: Page) -> list[gr.components.Component]:
     """Draw the panel; returns what `summary` fills whenever the session changes, in its order."""
     gr.Markdown("Your accepted changes, shared by the four audits. They live in your session only: other visitors "
-                "never see them, and the model's own weights are never written.")
+                "never see them, and the model's own weights are never written. A saved session can be loaded again, "
+                "and so can the edits.safetensors and edits.json of a bundle, chosen together.")
     empty = Session("")
     table, stale = gr.HTML(tables.session(empty)), gr.HTML()
     pick = gr.Radio([], label="Which change shall be undone?", visible=False)
@@ -26,7 +27,8 @@ def session_panel(page: Page) -> list[gr.components.Component]:
         undo = gr.Button("Undo this change", interactive=False, scale=0, min_width=180)
         restore = gr.Button("Restore all", interactive=False, scale=0, min_width=140)
         save = gr.DownloadButton("Save session to a file", interactive=False, scale=0, min_width=200)
-        load = gr.UploadButton("Load a session file", file_types=[".safetensors"], scale=0, min_width=180)
+        load = gr.UploadButton("Load a session file", file_types=[".safetensors", ".json", ".jsonl"],
+                               file_count="multiple", scale=0, min_width=180)
     said = gr.HTML()
     with gr.Accordion("Size of the change in each layer", open=False):
         norms = gr.HTML(tables.norms(empty, page.n_layers))
@@ -61,9 +63,9 @@ def wiring(page: Page, undo: gr.Button, restore: gr.Button, load: gr.UploadButto
         return {page.session: session.emptied(),
                 said: words.note("All changes are gone; the model is exactly as it was loaded.", "good")}
 
-    def loaded(session: Session, path: str, request: gr.Request):
+    def loaded(session: Session, paths: list[str], request: gr.Request):
         yield {said: words.status("Reading the file …")}
-        new = files.load_session(path)
+        new = files.load_session(paths)
         yield {page.session: new, said: words.note(
             f"Loaded {words.count(len(new.entries), 'change')}, in place of the {len(session.entries)} before.",
             "good")}
