@@ -64,7 +64,8 @@ def options() -> argparse.ArgumentParser:
     bench.add_argument("--names", nargs="+", metavar="NAME", help="benchmarks to run (default: all thirteen)")
     bench.add_argument("--session", type=Path, required=True, help="session file with the change; gets the scores")
     export = commands.add_parser("export", parents=[common], help="write the edited model and its evidence")
-    export.add_argument("folder", type=Path, help="where to write")
+    export.add_argument("folder", type=Path, help="an empty or new folder")
+    export.add_argument("--sign", type=Path, metavar="KEY", help="OpenSSH private key (Ed25519) to sign the manifest")
     export.add_argument("--session", type=Path, required=True, help="session file with the changes")
     commands.add_parser(VERIFY, add_help=False, help="check somebody's edited model against its record")
     return parser

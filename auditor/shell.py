@@ -20,8 +20,9 @@ from auditor.benchmarks.cases import parse
 from auditor.editor import loop
 from auditor.editor import trace as tracing
 from auditor.errors import UnknownName, UserError
-from auditor.export import checkpoint
 from auditor.export import session as session_file
+from auditor.export.bundle import bundle
+from auditor.export.noting import exported
 from auditor.export.plain import plain
 from auditor.model import SharedModel, load
 from auditor.types import (
@@ -167,13 +168,15 @@ def benchmark(options: argparse.Namespace, voice: Voice) -> int:
 
 
 def export(options: argparse.Namespace, voice: Voice) -> int:
-    """Write the edited model with its evidence."""
+    """Write the bundle: the edited model with its evidence, signed where a key is given; the log says that it was."""
     model = load(options.model)
     session = opened(options.session, model, must=True)
-    voice.kept = "Nothing was left behind."
-    made = _last(checkpoint.exporting(model, session, options.folder), voice)
-    voice.tell({"files": [str(path) for path in (made.checkpoint, made.factors, made.record)], "size": made.size})
-    voice.say(f"Written to “{options.folder}”: {made.size / 1e6:,.1f} MB.")
+    made = _last(bundle(model, session, options.folder, sign=options.sign), voice)
+    keep(exported(session, made.hashes), options.session, voice)
+    voice.tell({"folder": str(made.folder), "files": [path.name for path in made.files], "size": made.size,
+                "head": made.head, "message": made.message})
+    voice.say(f"Written to “{made.folder}”: {len(made.files)} files, {made.size / 1e6:,.1f} MB. To check them: "
+              f"python -m auditor verify {made.folder}\nHead of the log, to be kept elsewhere: {made.head}")
     return DONE
 
 

@@ -170,11 +170,14 @@ def test_own_rows_are_read(tiny, kept, tmp_path, capsys):
     assert any(row[1] == "The tower by Eiffel can be found in" for row in asked)
 
 
-def test_export_writes_what_loads(tiny, kept, tmp_path, capsys):
-    assert run("export", tmp_path / "out", "--session", kept) == 0
-    (path,) = (tmp_path / "out").glob("*.pt")
-    assert "Written to" in capsys.readouterr().out
-    (edit,), weights = session_file.load(kept, tiny).edits, torch.load(path, weights_only=True)
+def test_export_writes_a_bundle_and_notes_it(tiny, kept, tmp_path, capsys):
+    before = session_file.load(kept, tiny)
+    assert run("export", tmp_path / "out", "--session", kept, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["files"]) == {path.name for path in (tmp_path / "out").iterdir()}
+    assert told["head"] == before.head and before.head in told["message"]
+    assert session_file.load(kept, tiny).log[-1].action == "exported"
+    (edit,), weights = before.edits, torch.load(tmp_path / "out" / "pytorch_model.pt", weights_only=True)
     name = "gpt_neox.layers.{}.mlp.dense_4h_to_h.weight"
     differ = [i for i in range(tiny.n_layers) if not torch.equal(weights[name.format(i)], tiny.w_out(i))]
     assert differ == list(edit.layers)
@@ -200,7 +203,9 @@ def test_export_writes_what_loads(tiny, kept, tmp_path, capsys):
     (("benchmark", "abc", "--session", "{tmp}/session.safetensors"), "There is no change called 'abc'"),
     (("benchmark", "", "--session", "{tmp}/session.safetensors"), "There is no change called ''"),
     (("export", "{tmp}/out", "--session", "{tmp}/missing"), "There is no such file"),
-    (("export", "{tmp}/text", "--session", "{tmp}/session.safetensors"), "could not be")])
+    (("export", "{tmp}/text", "--session", "{tmp}/session.safetensors"), "already something"),
+    (("export", "{tmp}/text/out", "--session", "{tmp}/session.safetensors"), "could not be"),
+    (("export", "{tmp}/out", "--sign", "{tmp}/text", "--session", "{tmp}/session.safetensors"), "key")])
 def test_a_wrong_input_is_one_sentence_and_status_two(kept, tmp_path, capsys, arguments, said):
     (tmp_path / "text").write_text("hello")
     before = kept.read_bytes()
