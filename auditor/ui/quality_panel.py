@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -145,7 +146,8 @@ class Quality:
 
     def __init__(self, page: Page):
         self.page = page
-        self.drafts, self.rivals = gr.State({}), gr.State(())
+        self.drafts, self.rivals, self.filling = gr.State({}), gr.State(()), gr.State(())
+        self.number = itertools.count(1)
         self.waiting = gr.HTML(words.note(WAITING, "quiet"))
         with gr.Column(visible=False) as self.work:
             self.pick = gr.Radio([], label="Which change?")
@@ -189,10 +191,11 @@ class Quality:
         """Tie everything together."""
         page, serve = self.page, self.page.desk.serve
         where = [page.session, self.pick, self.drafts]
-        shown = [self.drafts, self.table, self.sure, self.box, self.trouble, self.notices]
+        shown = [self.drafts, self.filling, self.sure, self.box, self.trouble, self.notices]
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         state = [page.session, self.pick, self.drafts, self.rivals]
         drawn = [self.waiting, self.work, self.pick, *shown, self.result, self.comparison, self.beside, self.compare_go]
+        self.filling.change(lambda filling: [list(row) for row in filling[1]], self.filling, self.table, **quiet)
         page.session.change(self.follow, state, drawn, **quiet)
         self.pick.input(self.show, state, drawn, **quiet)
         self.table.input(self.typed, [*where, self.table], [self.drafts, self.trouble, self.notices],
@@ -217,7 +220,7 @@ class Quality:
         chosen = picked if picked in ids and not newest else ids[-1] if ids else None
         shown = self.show(session, chosen, drafts, rivals)
         if chosen == picked and chosen in drafts:
-            shown.pop(self.table, None)  # somebody may be typing in it
+            shown.pop(self.filling, None)  # somebody may be typing in it
         choices = [(f"{i}. {words.change(edit.request)}", edit.id) for i, edit in enumerate(session.edits, 1)]
         return {**shown, self.pick: gr.Radio(choices, value=chosen), self.work: gr.Column(visible=bool(ids)),
                 self.waiting: "" if ids else words.note(WAITING, "quiet")}
@@ -232,9 +235,13 @@ class Quality:
                 self.beside: gr.Column(visible=bool(entry.scores)), self.compare_go: gr.Button(compare_label(entry))}
 
     def laid_out(self, session: Session, entry: Entry, draft: Draft) -> dict:
-        """The table with what is to be said of it."""
+        """The table with what is to be said of it.
+
+        The table is written through `filling`, numbered so that equal rows count as new ones: a table that is not on
+        the screen takes whole values only, and a stream of updates to other parts would wipe it.
+        """
         title = f"The questions ({len(draft.rows)}, can be edited)" if draft.rows else "The questions"
-        return {self.table: [list(row) for row in draft.rows], self.sure: words.note(draft.sure),
+        return {self.filling: (next(self.number), draft.rows), self.sure: words.note(draft.sure),
                 self.trouble: trouble(entry, draft.rows), self.box: gr.Accordion(title),
                 self.notices: notices(session, entry, draft)}
 
