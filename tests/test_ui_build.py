@@ -14,7 +14,7 @@ from auditor.ui import build_app, words
 from auditor.ui.desk import STOPPED, Calm, Desk
 
 ENDPOINTS = {"look", "trace", "edit", "before_after", "boundary", "undo", "restore", "bulk", "session", "load_session",
-             "report", "export", "stop", "overlap", "sequence"}
+             "report", "export", "stop", "overlap", "sequence", "cases", "benchmark", "scores"}
 
 
 @pytest.fixture(scope="module")

@@ -18,16 +18,18 @@ import gradio as gr
 
 from auditor import gpu
 from auditor.audits import AUDITS
+from auditor.benchmarks import BENCHMARKS, Cases
+from auditor.benchmarks.cases import COLUMNS
 from auditor.editor import look as looking
 from auditor.editor import loop
 from auditor.editor.boundary import boundary
 from auditor.editor.overlap import overlap
 from auditor.editor.trace import sentence
-from auditor.errors import AuditorError, UserError
+from auditor.errors import AuditorError, Stopped, UserError
 from auditor.export.plain import plain
 from auditor.export.report import report
-from auditor.types import Accepted, EditRequest, Session
-from auditor.ui import files, forms, sequence_runs
+from auditor.types import Accepted, EditRequest, Entry, Session
+from auditor.ui import cards, files, forms, measuring, sequence_runs
 from auditor.ui.desk import FILES, LONG, QUEUE, Desk, explain
 from auditor.ui.hub_panel import pushing
 from auditor.ui.panels import locate
@@ -146,6 +148,40 @@ class Endpoints:
         *_, done = pushing(self._desk, request, finished(build(self._desk, request, session)), repo, token, private)
         return plain(done)
 
+    def cases(self, session: Session, edit_id: str):
+        """Questions for one accepted change, as rows to look through, edit and hand to /benchmark."""
+        made = gpu.call(measuring.questions, session, edit_id)
+        return {"columns": list(COLUMNS), "rows": plain(made.to_rows()), "sure": made.sure}
+
+    def benchmark(self, session: Session, edit_id: str, table: list, benchmarks: list, request: gr.Request):
+        """Measure one accepted change on a table of questions (empty: made now) by some benchmarks (empty: all).
+
+        The session keeps the scores; after Stop, those that were done.
+        """
+        entry = measuring.entry_of(session, edit_id)
+        if not table:
+            table = gpu.call(measuring.questions, session, edit_id).to_rows()
+        asked = measuring.fair(Cases.from_rows(entry.edit.request, table))
+        tale, stopped = measuring.Measuring(benchmarks or list(BENCHMARKS), self._desk.pace), False
+        try:
+            for event in self._desk.watch(request.session_hash, gpu.stream(measuring.measured, session, edit_id, asked,
+                                                                           tale.names)):
+                tale.tell(event)
+        except Stopped:
+            stopped = True
+        kept = measuring.kept(session, edit_id, tale.scores, asked) if tale.scores else session
+        return kept, {**_scored(measuring.entry_of(kept, edit_id)), "stopped": stopped}
+
+    def scores(self, session: Session):
+        """The quality of every accepted change, with the questions that were asked."""
+        return [_scored(entry) for entry in session.entries]
+
+
+def _scored(entry: Entry) -> dict:
+    return {"id": entry.edit.id, "request": plain(entry.edit.request), "questions": plain(entry.cases),
+            "sentence": cards.summary(cards.complete(entry.scores)), "scores": [
+                {**plain(score), "passed": score.passed} for score in entry.scores]}
+
 
 def _told(story: Story) -> dict:
     return {"accepted": isinstance(story.outcome, Accepted), "outcome": plain(story.outcome.request if not isinstance(
@@ -173,12 +209,13 @@ def register(desk: Desk, session: gr.State) -> None:
         box["edits"], box["protect"] = gr.Number(10, label="edits"), gr.Checkbox(True, label="protect")
         box["repo"], box["private"] = gr.Textbox(label="repo"), gr.Checkbox(True, label="private")
         box["token"] = gr.Textbox(label="token", type="password")
+        box["table"], box["benchmarks"] = gr.JSON([], label="table"), gr.JSON([], label="benchmarks")
         box["file"], result = gr.File(label="file"), gr.JSON(label="result")
         one, several = gr.File(label="session file"), gr.File(label="files", file_count="multiple")
         trigger = gr.Button("call")
     outputs = {"edit": [session, result], "undo": [session, result], "restore": [session, result],
                "bulk": [session, result], "load_session": [session, result], "session": [result, one],
-               "export": [several], "bundle": [several]}
+               "benchmark": [session, result], "export": [several], "bundle": [several]}
     lines = {"sequence": LONG, "bundle": FILES, "push": FILES}
     for name, function in inspect.getmembers(ends, inspect.ismethod):
         if not name.startswith("_"):
