@@ -24,18 +24,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from auditor.editor import boundary, look, validate
 from auditor.editor.loop import belongs
 from auditor.errors import UserError
-from auditor.export import audit_page, card, markup, phrases, tensor_file
+from auditor.export import audit_page, card, licence, markup, phrases, tensor_file
 from auditor.export import report as reporting
+from auditor.export import suite as suites
 from auditor.export.checkpoint import check_room, describe, save_factors, saving, state_dict
 from auditor.export.factors import FACTORS, LOG, RECORD, write_log
 from auditor.export.licence import notices
 from auditor.export.plain import part_of, public_name
-from auditor.export.suite import suite
 from auditor.log import canonical
 from auditor.model import SharedModel
 from auditor.types import Session
+from probes import probe_set
 
 FORMAT = "model-auditor bundle 1"
 TORCH, MANIFEST, SIGNATURE, CONFIG = "pytorch_model.pt", "manifest.json", "manifest.json.sig", "config.json"
@@ -45,6 +47,7 @@ COPIED = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "
 """Files of the base that go along as they are, where it has them; names of folders are taken out of JSON."""
 PRIVATE = ("_name_or_path", "name_or_path", "auto_map")
 """Keys that may hold a path of this machine, or ask to run code."""
+PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 SMALL = 64 * 2**20
 """Bytes set aside for everything but weights and factors."""
 
@@ -106,10 +109,11 @@ def message(model: SharedModel, session: Session) -> str:
 
 
 def writer() -> str:
-    """Hash of the code that writes card and report from the record: the same code writes the same bytes."""
+    """Hash of the code that writes card, report and suite from the record: the same code writes the same words."""
     digest = hashlib.sha256()
-    for path in (audit_page.STYLE, *(Path(each.__file__) for each in (audit_page, card, markup, phrases, reporting))):
-        digest.update(path.read_bytes())
+    for each in (audit_page, card, markup, phrases, reporting, suites, look, boundary, validate, probe_set, licence):
+        digest.update(Path(each.__file__).read_bytes())
+    digest.update(audit_page.STYLE.read_bytes())
     return digest.hexdigest()
 
 
@@ -130,10 +134,17 @@ def _signer(key: Any) -> Any:
 
 def _words(model: SharedModel, session: Session) -> dict[str, str]:
     """All text files but the copied ones and the manifest."""
-    lines = suite(model, session)
+    lines = suites.suite(model, session)
     return {RECORD: json.dumps(describe(model, session), indent=1, ensure_ascii=False) + "\n",
             LOG: write_log(session.log), SUITE: "".join(f"{canonical(line).decode()}\n" for line in lines),
-            CONFIG: _config(model), **written(reporting.report(session, model))}
+            **written(reporting.report(session, model))}
+
+
+def copies(model: SharedModel) -> dict[str, bytes]:
+    """Configuration, tokenizer and licence as they go into a bundle, by name."""
+    there = [path for path in (model.folder / name for name in COPIED) if path.is_file()]
+    return {CONFIG: _config(model).encode(), **{path.name: _cleaned(path) for path in there},
+            **{path.name: path.read_bytes() for path in notices(model)}}
 
 
 def _config(model: SharedModel) -> str:
@@ -178,11 +189,8 @@ def _counted(writing: Generator[int, None, str], before: int, size: int) -> Gene
 def _evidence(model: SharedModel, session: Session, part: Path, words: Mapping[str, str]) -> dict[str, str]:
     """Write factors, texts and what is copied from the base; returns name to SHA-256."""
     save_factors(session.edits, part / FACTORS)
-    hashes = {FACTORS: hashlib.sha256((part / FACTORS).read_bytes()).hexdigest()} | _write(part, words)
-    for path in (model.folder / name for name in COPIED):
-        if path.is_file():
-            hashes |= _write(part, {path.name: _cleaned(path)})
-    return hashes | _write(part, {path.name: path.read_bytes() for path in notices(model)})
+    hashes = {FACTORS: hashlib.sha256((part / FACTORS).read_bytes()).hexdigest()}
+    return hashes | _write(part, words) | _write(part, copies(model))
 
 
 def _cleaned(path: Path) -> bytes:
