@@ -26,6 +26,7 @@ from auditor.editor.boundary import boundary
 from auditor.editor.overlap import overlap
 from auditor.editor.trace import sentence
 from auditor.errors import AuditorError, Stopped, UserError
+from auditor.export import noting
 from auditor.export.plain import plain
 from auditor.export.report import report
 from auditor.types import Accepted, EditRequest, Entry, Session
@@ -82,12 +83,14 @@ class Endpoints:
 
     def before_after(self, session: Session, questions: str):
         """The same questions, one per line, before and after all accepted changes."""
-        return plain(gpu.call(looking.compare, forms.questions(questions), after=session.edits))
+        rows = gpu.call(looking.compare, forms.questions(questions), after=session.edits)
+        return noting.compared(session, rows), plain(rows)
 
     def boundary(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str):
         """Lean to decline on every refusal question and on this topic, before and after."""
         wanted = EditRequest(subject, relation, target_old, target_new, category=category)
-        return plain(gpu.call(boundary, after=session.edits, request=wanted))
+        rows = gpu.call(boundary, after=session.edits, request=wanted)
+        return noting.bounded(session, rows), plain(rows)
 
     def overlap(self, session: Session, subject: str, relation: str, target_old: str, target_new: str, category: str,
                 method: str, preset: str):
@@ -213,9 +216,9 @@ def register(desk: Desk, session: gr.State) -> None:
         box["file"], result = gr.File(label="file"), gr.JSON(label="result")
         one, several = gr.File(label="session file"), gr.File(label="files", file_count="multiple")
         trigger = gr.Button("call")
-    outputs = {"edit": [session, result], "undo": [session, result], "restore": [session, result],
-               "bulk": [session, result], "load_session": [session, result], "session": [result, one],
-               "benchmark": [session, result], "export": [several], "bundle": [several]}
+    own = ("edit", "before_after", "boundary", "undo", "restore", "bulk", "load_session", "benchmark")
+    outputs = {**dict.fromkeys(own, [session, result]), "session": [result, one], "export": [several],
+               "bundle": [several]}
     lines = {"sequence": LONG, "bundle": FILES, "push": FILES}
     for name, function in inspect.getmembers(ends, inspect.ismethod):
         if not name.startswith("_"):

@@ -1,4 +1,4 @@
-"""The reading panels: Look, Where, Before / after and Refusal boundary. None of them changes anything.
+"""The reading panels: Look, Where, Before / after and Refusal boundary. None of them changes the model.
 
 Each is a function that draws its components inside the current tab and ties its button to a handler; a handler parses,
 calls the engine through the desk, and renders.
@@ -14,6 +14,7 @@ from auditor.audits import Audit
 from auditor.editor.boundary import boundary
 from auditor.editor.look import compare, look, rephrasings, resolve
 from auditor.editor.trace import sentence, trace
+from auditor.export import noting
 from auditor.ui import forms, plots, tables, words
 from auditor.ui.desk import Desk
 
@@ -109,7 +110,8 @@ def locate(model, wanted, *, edits=(), part: str = "residual"):
 def compare_panel(page: Page) -> None:
     """The same questions, before and after all accepted changes."""
     gr.Markdown("The same questions are put to the model as it was loaded and to the model with all accepted changes. "
-                "Add your own: neighbours of the claim, and things that must not change.")
+                "Add your own: neighbours of the claim, and things that must not change. Questions and answers go into "
+                "the log that you take away.")
     own = gr.Textbox(label="Your own questions, one per line", lines=3, max_lines=8,
                      placeholder="The capital of France is\nQ: Where is the Colosseum?")
     go, stop, status = buttons("Compare")
@@ -119,17 +121,18 @@ def compare_panel(page: Page) -> None:
         wanted = forms.parse(page.audit, subject, relation, target_old, target_new)
         asked = (wanted.prompt, *rephrasings(wanted)[:OWN_PHRASINGS], *forms.questions(own))
         rows = yield from page.desk.answer(request, status, "Asking both models", compare, asked, after=session.edits)
-        yield {status: _unchanged(session), said: words.note(words.compared(rows)), table: tables.compared(rows),
+        yield {page.session: noting.compared(session, rows), status: _unchanged(session),
+               said: words.note(words.compared(rows)), table: tables.compared(rows),
                plot: gr.Plot(plots.moved([r.prompt for r in rows], [r.moved for r in rows]), visible=True)}
 
-    page.desk.serve(go.click, handler, [*page.inputs, own], [said, plot, table], status=status, go=go, stop=stop,
-                    validator=page.check)
+    page.desk.serve(go.click, handler, [*page.inputs, own], [page.session, said, plot, table], status=status, go=go,
+                    stop=stop, validator=page.check)
 
 
 def boundary_panel(page: Page) -> None:
     """Where the model draws the line, before and after."""
     gr.Markdown("Does the model now decline more, or less? Five fixed questions that press a model to drop its rules, "
-                "and this form's own topic, before and after all accepted changes.")
+                "and this form's own topic, before and after all accepted changes. The figures go into the log.")
     go, stop, status = buttons("Measure the boundary")
     said = gr.HTML()
     with gr.Row():
@@ -142,12 +145,13 @@ def boundary_panel(page: Page) -> None:
         rows = yield from page.desk.answer(request, status, "Asking both models", boundary, after=session.edits,
                                            request=wanted)
         asked = [row.prompt for row in rows]
-        yield {status: _unchanged(session), said: words.note(words.bounded(rows)), table: tables.boundary(rows),
+        yield {page.session: noting.bounded(session, rows), status: _unchanged(session),
+               said: words.note(words.bounded(rows)), table: tables.boundary(rows),
                shift: gr.Plot(plots.lean_shift(asked, [r.shift for r in rows]), visible=True),
                moved: gr.Plot(plots.moved(asked, [r.kl for r in rows]), visible=True)}
 
-    page.desk.serve(go.click, handler, page.inputs, [said, shift, moved, table], status=status, go=go, stop=stop,
-                    validator=page.check)
+    page.desk.serve(go.click, handler, page.inputs, [page.session, said, shift, moved, table], status=status, go=go,
+                    stop=stop, validator=page.check)
 
 
 def _unchanged(session) -> str:
