@@ -8,9 +8,9 @@ import torch
 from auditor.calibrate import calibrate, finish, main, read_facts
 from auditor.editor import find_method, find_preset
 from auditor.editor.covariance import earlier_keys, second_moment
+from auditor.editor.essence import essence, own_words
 from auditor.editor.keys import context, contexts, key
 from auditor.editor.layers import calibration
-from auditor.editor.rome import ESSENCE
 from auditor.editor.values import Fit, _flat, _loss, _prepare, base_value
 from auditor.types import EditRequest
 from probes.known_facts import Fact
@@ -85,7 +85,7 @@ def test_same_seed_same_edit(tiny, edit):
 
 
 def test_the_fit_lowers_the_loss_and_the_search_predicts_the_model(tiny):
-    found = fit(tiny, config=dataclasses.replace(QUICK, steps=12))
+    found = fit(tiny, config=dataclasses.replace(QUICK, steps=12, kl_factor=0.0625))
     assert found.losses[-1] < found.losses[0] - 0.01
     assert set(found.notes) >= {"key_norm", "relative_change", "key_overlap"}
     assert all(isinstance(value, float) for value in found.notes.values())
@@ -146,7 +146,7 @@ def test_the_solve_disturbs_other_keys_least(tiny, edit):
 def test_steps_from_cached_states_equal_a_full_pass(tiny):
     """The search runs only layers above the edit and columns from the subject on: same loss as the whole model."""
     texts = contexts(tiny, REQUEST.prompt, REQUEST.subject, 3)
-    essence = context(tiny, ESSENCE.format(REQUEST.subject), REQUEST.subject)
+    kept = essence(tiny, REQUEST, 3)
     target = tiny.target_tokens(REQUEST.target_new)
     delta = torch.randn(tiny.d_model, generator=torch.Generator().manual_seed(0))
     how = Fit(steps=1, lr=.5, weight_decay=.5, clamp=4, kl_factor=.0625, stop_loss=0)
@@ -162,15 +162,25 @@ def test_steps_from_cached_states_equal_a_full_pass(tiny):
         return logprobs[at:]
 
     with tiny.applied(), torch.no_grad():
-        batch = _prepare(tiny, texts, target, essence, 1)
+        batch = _prepare(tiny, texts, target, kept, 1)
         loss, probability = _loss(tiny, batch, delta, v0, 1, how)
         rows = torch.stack([full(c, target[:-1], len(c.tokens) - 1, delta)[range(len(target)), target] for c in texts])
-        before, now = (full(essence, [], len(essence.tokens) - 1, shift)[0] for shift in (0 * delta, delta))
-    kl = (before.exp() * (before - now)).sum()
+        before, now = (torch.cat([full(each, [], each.first, shift) for each in kept]) for shift in (0 * delta, delta))
+    kl = (before.exp() * (before - now)).sum(-1).mean()
+    assert len(kept) == 4 and len(before) > 4
     expected = -rows.mean() + .0625 * kl + .5 * delta.norm() / v0.norm() ** 2
     assert float(loss) == pytest.approx(float(expected), rel=1e-4)
     assert float(probability) == pytest.approx(float(rows.sum(1).exp().mean()), rel=1e-3)
     assert float(kl) > 0
+
+
+def test_own_words_are_what_the_model_says_of_the_subject_and_stop_before_the_old_answer(pocket):
+    request = EditRequest("The Eiffel Tower", "is located in", "Paris", "Tokyo")
+    said = own_words(pocket, request, 12)
+    assert said == own_words(pocket, request, 12) and 1 < len(set(said)) == len(said)
+    assert all(text.strip().startswith("The Eiffel Tower") and "Paris" not in text for text in said)
+    free = own_words(pocket, dataclasses.replace(request, target_old="Nowhere"), 12)
+    assert any("Paris" in text for text in free) and not own_words(pocket, request, 0)
 
 
 def test_first_token_only_and_clamp(tiny):

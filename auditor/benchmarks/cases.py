@@ -16,7 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from auditor.benchmarks.leaks import allowed
+from auditor.editor.essence import own_words
 from auditor.editor.look import first_sentence, resolve
+from auditor.editor.rome import PRESETS
 from auditor.errors import InvalidRequest
 from auditor.model import POCKET, SharedModel
 from auditor.pocket import knowledge
@@ -171,9 +173,10 @@ def generate_cases(model: SharedModel, request: EditRequest, *, edits: Sequence[
     if not any(item.kind == "neighbour" for item in found):
         found += _ask_neighbours(model, request, edits)
     found = _fill(model, request, found, edits)                                                              # 4
-    kept = _checked(request, found)                                                                          # 5
+    said = own_words(model, request, PRESETS["default"].own_words, edits=edits)
+    kept = _checked(request, found, said)                                                                    # 5
     if own:
-        left_out = sum(not allowed(request, item) for item in own)
+        left_out = sum(not allowed(request, item, said) for item in own)
         sure += f" {len(own) - left_out} rows are the auditor's own."
         sure += f" {left_out} more repeat what the edit was fitted or checked on and were left out." if left_out else ""
     return Cases(request, kept, sure)
@@ -275,9 +278,9 @@ def _answer(text: str) -> str:
     return " ".join(first_sentence(text).split(",")[0].split()[:6])
 
 
-def _checked(request: EditRequest, found: Sequence[Item]) -> tuple[Item, ...]:
+def _checked(request: EditRequest, found: Sequence[Item], said: Sequence[str]) -> tuple[Item, ...]:
     """Each prompt once per kind, in the order of KINDS, without what leaks."""
     unique = {(item.kind, item.group if item.kind == "form" else "", item.prompt): item for item in reversed(found)}
     order = list(KINDS)
-    kept = [item for item in reversed(unique.values()) if allowed(request, item)]
+    kept = [item for item in reversed(unique.values()) if allowed(request, item, said)]
     return tuple(sorted(kept, key=lambda item: order.index(item.kind)))

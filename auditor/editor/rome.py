@@ -7,6 +7,7 @@
 
 Meng et al. (2022), equation 2. All arithmetic is fp32 or better whatever the model's precision; D stays factored.
 
+Preset `published` keeps of the subject only the published code's one prompt, and spares no earlier edits.
 Preset `seed` is the literal variant of the first design: first target token only, C = I, bare prompt. Its pseudo-code
 took the residual `v - W_out^T k_norm` with k_norm = k / (k.k), which leaves (1 - 1/|k|^2) W_out^T k in the new output
 unless |k| = 1, and forgets b_out; here the residual is taken at k itself, so the new output is v.
@@ -23,13 +24,12 @@ from torch import Tensor
 
 from auditor.editor import method
 from auditor.editor.covariance import earlier_keys, second_moment, solve
-from auditor.editor.keys import context, contexts, key
+from auditor.editor.essence import essence
+from auditor.editor.keys import contexts, key
 from auditor.editor.values import Fit, base_value, fit
 from auditor.model import SharedModel
 from auditor.types import Edit, EditRequest, Fitting, WeightDelta, option
 
-ESSENCE = "{} is a"
-"""What the subject is must not change (Meng et al. 2022, appendix)."""
 SAME_KEY = 0.95
 """Earlier keys with a larger overlap are not protected: the new edit is about the same thing and must replace it."""
 CODE = "the published code"
@@ -46,7 +46,9 @@ class RomeConfig:
     lr: float = option(0.5, "Step size of the search (Adam)", source=CODE)
     weight_decay: float = option(0.5, "Weight of |delta| / |v0|^2 in the loss", source=CODE)
     clamp: float = option(4.0, "Largest |delta|, in lengths of the old value; 0 for no limit", unit="|v0|", source=CODE)
-    kl_factor: float = option(0.0625, "Weight of keeping what the subject is", source=CODE)
+    kl_factor: float = option(2.0, "Weight of keeping what the model says of the subject beside the claim",
+                              source="ours; 0.0625, on one short prompt alone, in the published code")
+    own_words: int = option(8, "Texts that the model itself writes of the subject, to be kept", source="ours")
     stop_loss: float = option(0.05, "Loss at which the search ends", unit="nats", source=CODE)
     first_token_only: bool = option(False, "Fit only the first token of the new answer", source="the first design")
     covariance: bool = option(True, "Spare the keys that occur in ordinary text", source="Meng et al. 2022, eq. 2")
@@ -56,8 +58,10 @@ class RomeConfig:
 
 PRESETS = {
     "default": RomeConfig(),
+    "published": RomeConfig(kl_factor=0.0625, own_words=0, protect_earlier=False),
     "seed": RomeConfig(contexts_for_key=1, contexts_for_value=1, steps=20, lr=0.5, weight_decay=0.0, clamp=0.0,
-                       kl_factor=0.0, stop_loss=0.01, first_token_only=True, covariance=False, protect_earlier=False),
+                       kl_factor=0.0, own_words=0, stop_loss=0.01, first_token_only=True, covariance=False,
+                       protect_earlier=False),
 }
 
 
@@ -72,14 +76,14 @@ def rome(model: SharedModel, request: EditRequest, layer: int, config: RomeConfi
     options = {"seed": request.seed}
     for_key = contexts(model, request.prompt, request.subject, config.contexts_for_key, **options)
     for_value = contexts(model, request.prompt, request.subject, config.contexts_for_value, **options)
-    essence = context(model, ESSENCE.format(request.subject), request.subject)
+    kept = essence(model, request, config.own_words, edits=edits)
     target = model.target_tokens(request.target_new)[: 1 if config.first_token_only else None]
     with model.applied(edits):
         k = key(model, for_key, layer)                                                                       # 1
         v0 = base_value(model, k, layer)
         weight = float(model.w_out(layer).float().norm())
     how = Fit(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Fit)})
-    value = yield from fit(model, for_value, target, essence, v0, layer, how, edits=edits, attempt=attempt)  # 2
+    value = yield from fit(model, for_value, target, kept, v0, layer, how, edits=edits, attempt=attempt)  # 2
     u, overlap = spread(model, k, layer, config, edits)                                                      # 3
     patch = WeightDelta(layer, left=u[:, None].cpu(), right=value.delta[None].cpu())
     notes = {"key_norm": float(k.norm()), "value_norm": float(v0.norm()), "delta_norm": float(value.delta.norm()),

@@ -1,11 +1,11 @@
 """Value: what W_out should return for the subject, so that the model says the new answer.
 
 1. Everything that no step changes is computed once: the residual stream after the layer, the keys and values of the
-   positions before the subject's last token, and the essence prompt's next-word distribution.
+   positions before the subject's last token, and the next-word distributions of the essence.
 2. A vector delta is added to the MLP's output at the subject's last token in every context. (Pythia's blocks are
    parallel, so this is the same as adding it to the block's output; only the layers above are run.)
 3. Adam lowers L(delta) = NLL of all target tokens, mean over contexts
-                        + kl_factor * KL(before || now) of the next word after "{subject} is a"
+                        + kl_factor * KL(before || now) of the next words of the essence, mean over places
                         + weight_decay * |delta| / |v0|^2.
 4. After each step |delta| is cut to clamp * |v0|. The search ends early when the loss is small or has stopped falling.
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from auditor.editor.essence import Kept
 from auditor.editor.keys import Context
 from auditor.model import Past, SharedModel
 from auditor.types import Edit, Fitting
@@ -56,7 +57,7 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """The constants of the search: one row per context, then the essence row; column 0 is the subject's last token."""
+    """The constants of the search: one row per context, then the essence rows; column 0 is the subject's last token."""
 
     hidden: Tensor
     """[row, pos, d_model] after the edited layer."""
@@ -64,11 +65,11 @@ class _Batch:
     where: tuple[Tensor, Tensor, Tensor]
     """Row, column and token of every target token to be predicted."""
     rows: int
-    """Contexts: all rows but the last."""
-    essence: int
-    """Column at which the essence row's next word is read."""
+    """Contexts: the first rows."""
+    essence: tuple[Tensor, Tensor]
+    """Row and column of every next word that must stay."""
     before: Tensor
-    """[d_vocab] log-probabilities there, before the edit."""
+    """[place, d_vocab] log-probabilities there, before the edit."""
 
 
 @torch.no_grad()
@@ -78,8 +79,9 @@ def base_value(model: SharedModel, k: Tensor, layer: int) -> Tensor:
     return linear.weight.float() @ k + linear.bias.float()
 
 
-def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], essence: Context, v0: Tensor,
-        layer: int, how: Fit, *, edits: Sequence[Edit] = (), attempt: int = 1) -> Generator[Fitting, None, Value]:
+def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], essence: Sequence[Kept],
+        v0: Tensor, layer: int, how: Fit, *, edits: Sequence[Edit] = (),
+        attempt: int = 1) -> Generator[Fitting, None, Value]:
     """Search delta; yields one Fitting per step, outside the hold of the model, and returns a Value."""
     with model.applied(edits):
         batch = _prepare(model, contexts, target, essence, layer)                                            # 1
@@ -108,25 +110,27 @@ def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], 
 
 
 @torch.no_grad()
-def _prepare(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], essence: Context,
+def _prepare(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], essence: Sequence[Kept],
              layer: int) -> _Batch:
     """Run all rows once and keep what the steps will need."""
-    rows = [(*c.tokens, *target[:-1]) for c in contexts] + [essence.tokens]
-    starts = [c.subject for c in (*contexts, essence)]
+    rows = [(*c.tokens, *target[:-1]) for c in contexts] + [kept.tokens for kept in essence]
+    starts = [each.subject for each in (*contexts, *essence)]
     past = Past(keep=True)
     entering = model.run(model.embed(model.pad(rows)), 0, layer + 1, past=past)
     final = model.run(entering, layer + 1, past=past)
-    read = len(essence.tokens) - 1
-    before = model.logits(final[-1, read]).log_softmax(-1)
+    read = [(i, place) for i, each in enumerate(essence, len(contexts))
+            for place in range(each.first, len(each.tokens))]
+    row, place = (torch.tensor(column, device=model.device) for column in zip(*read))
+    before = model.logits(final[row, place]).log_softmax(-1)
     width = max(len(row) - start for row, start in zip(rows, starts))
     start = torch.tensor(starts, device=model.device)
     columns = (start[:, None] + torch.arange(width, device=model.device)).clamp_max(entering.shape[1] - 1)
-    each = torch.arange(len(rows), device=model.device)[:, None]
+    every = torch.arange(len(rows), device=model.device)[:, None]
     where = [(i, len(c.tokens) - 1 - c.subject + j, token)
              for i, c in enumerate(contexts) for j, token in enumerate(target)]
-    return _Batch(hidden=entering[each, columns].float(), past=past.before(start), before=before,
+    return _Batch(hidden=entering[every, columns].float(), past=past.before(start), before=before,
                   where=tuple(torch.tensor(column, device=model.device) for column in zip(*where)),
-                  rows=len(contexts), essence=read - essence.subject)
+                  rows=len(contexts), essence=(row, place - start[row]))
 
 
 def _loss(model: SharedModel, batch: _Batch, delta: Tensor, v0: Tensor, layer: int, how: Fit) -> tuple[Tensor, Tensor]:
@@ -141,8 +145,8 @@ def _loss(model: SharedModel, batch: _Batch, delta: Tensor, v0: Tensor, layer: i
     if how.weight_decay:  # the norm has no gradient at delta = 0, so it enters with its first step
         loss = loss + how.weight_decay * delta.norm() / v0.norm() ** 2
     if how.kl_factor:
-        now = model.logits(hidden[-1, batch.essence]).log_softmax(-1)
-        loss = loss + how.kl_factor * (batch.before.exp() * (batch.before - now)).sum()
+        now = model.logits(hidden[batch.essence]).log_softmax(-1)  # (place, d_vocab)
+        loss = loss + how.kl_factor * (batch.before.exp() * (batch.before - now)).sum(-1).mean()
     return loss, picked.detach().sum(1).exp().mean()
 
 
