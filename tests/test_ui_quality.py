@@ -129,7 +129,8 @@ def test_a_card_says_everything_and_opens_to_its_cases():
     case = Case("Where is it?", "Rome", 0.021, 0.987, 0.987, "a note")
     html = cards.card(score("EditBench", 0.987, (0.9, 0.995), cases=(case,), detail={"free": 0.75, "ES": 1.0}))
     for text in ("EditBench", BENCHMARKS["EditBench"].describe, "98.7 %", "✔ passed", "limit 50 %", "8 cases",
-                 "90 % interval 90.0 to 99.5 %", "right when writing freely: 75.0 %", "Where is it?", "2.1 %", "a note"):
+                 "90 % interval 90.0 to 99.5 %", "right when writing freely: 75.0 %", "Where is it?", "2.1 %",
+                 "a note"):
         assert text in html, text
     assert html.startswith("<details") and html.index("</summary>") < html.index("Where is it?")
     assert "✖ not passed" in cards.card(score("EditBench", 0.4))

@@ -169,8 +169,8 @@ class Quality:
         with gr.Accordion("The questions", open=False) as self.box:
             self.table = gr.Dataframe(headers=list(COLUMNS), column_count=len(COLUMNS), datatype="str", type="array",
                                       interactive=True, wrap=True, max_height=420, show_row_numbers=True,
-                                      column_widths=[110, 330, 130, 130, 120, 150], label="Questions; every cell can "
-                                      "be edited", elem_classes="questions")
+                                      column_widths=["11%", "37%", "13%", "13%", "12%", "14%"],
+                                      label="Questions; every cell can be edited", elem_classes="questions")
             self.trouble = gr.HTML()
             with gr.Accordion("What the kinds mean", open=False):
                 gr.HTML(words.table("Kinds of questions", ("Kind", "What it is"), KINDS.items()))
