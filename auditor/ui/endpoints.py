@@ -219,7 +219,7 @@ def register(desk: Desk, session: gr.State) -> None:
     own = ("edit", "before_after", "boundary", "undo", "restore", "bulk", "load_session", "benchmark")
     outputs = {**dict.fromkeys(own, [session, result]), "session": [result, one], "export": [several],
                "bundle": [several]}
-    lines = {"sequence": LONG, "bundle": FILES, "push": FILES}
+    lines = {"sequence": LONG, "export": FILES, "bundle": FILES, "push": FILES}
     for name, function in inspect.getmembers(ends, inspect.ismethod):
         if not name.startswith("_"):
             wanted = [p for p in inspect.signature(function).parameters if p not in ("session", "request")]
