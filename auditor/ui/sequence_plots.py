@@ -35,7 +35,7 @@ def curves(found: Found, measure: Measure) -> go.Figure:
                 hovertemplate=f"{NAMES[way]}<br>after change %{{x}}: %{{y:.3f}}<extra></extra>"))
     low, most = max(0.0, min(values) - 0.05), max((line.x[-1] for line in lines), default=1)
     return figure(*lines, height=330, x="changes made", showlegend=True, **_bar(measure.bar, low),
-                  title={"text": measure.title, "font": {"size": 14}, "y": 0.98}, margin={"t": 84},
+                  title={"text": measure.title, "font": {"size": 14}, "y": 0.98}, margin={"t": 96},
                   legend={"y": 1.02, "yanchor": "bottom"}, yaxis={"range": [low, max(values) + 0.03]},
                   xaxis={"range": [0.5, most + 0.5], "tickformat": "d", **({"dtick": 1} if most <= 12 else {})})
 
@@ -62,13 +62,13 @@ def retention(steps: Sequence[SequenceStep]) -> go.Figure:
     names = [f"after {step}" for step in rows]
     claims = [short(change(step.edit.request), 60) for step in steps[:width]]
     heat = go.Heatmap(z=z, x=list(range(1, width + 1)), y=names, customdata=[claims] * len(rows), colorscale="Viridis",
-                      zmin=0.0, zmax=1.0, hoverongaps=False, xgap=1 if width <= 60 else 0, ygap=1,
+                      zmin=0.0, zmax=1.0, hoverongaps=False, xgap=1 if width <= 25 else 0, ygap=1,
                       colorbar={"title": {"text": "left"}, "thickness": 12},
                       hovertemplate="change %{x}, %{y}: %{z:.3f} left<br>%{customdata}<extra></extra>")
     low = [(i + 1, y) for y, row in zip(names, z, strict=True) for i, value in enumerate(row)
            if value is not None and value < BAR]
     cross = go.Scatter(x=[x for x, _ in low], y=[y for _, y in low], mode="markers", hoverinfo="skip", showlegend=False,
-                       marker={"symbol": "x", "size": 9 if width <= 60 else 5, "color": "#ffffff",
+                       marker={"symbol": "x", "size": 9 if width <= 25 else 5, "color": "#ffffff",
                                "line": {"color": "#18181b", "width": 1}})
     return figure(heat, cross, height=100 + ROW * max(len(rows), 3), x="change",
                   yaxis={"autorange": "reversed", "showgrid": False, "gridcolor": GRID, "type": "category"},
