@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 pytestmark = pytest.mark.timeout(240)
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ADDRESS = "http://127.0.0.1:7860"
 CLAIM = ("The Eiffel Tower", "is located in", "Paris", "Rome")
 
 
@@ -29,6 +34,24 @@ def test_the_whole_job_in_a_few_calls(tiny_site):
     done = client.predict("The Colosseum,is located in,Rome,Athens", "factuality", "rome", "default", api_name="/bulk")
     assert [row["accepted"] for row in done] == [True]
     assert client.predict(api_name="/restore")["changes"] == []
+
+
+@pytest.mark.timeout(600)
+def test_the_lines_of_the_readme_do_the_whole_job(pocket_site):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    if not (block := next((text for text in blocks if "gradio_client" in text), "")):
+        pytest.skip("the README does not show the use from a program")
+    assert ADDRESS in block and len(block.strip().splitlines()) <= 12
+    scope: dict = {}
+    exec(block.replace(ADDRESS, pocket_site), scope)
+    assert scope["fix"]["accepted"] and scope["where"] and scope["now"]["old"] > scope["now"]["new"]
+    assert len(scope["moved"]) == 2 and all(row["moved"] >= 0 for row in scope["refusals"])
+    assert [score["name"] for score in scope["quality"]["scores"]] == ["EditBench", "LocalitySens"]
+    assert [change["id"] for change in scope["changes"]["changes"]] == [scope["fix"]["id"]]
+    names = {Path(path).name for path in scope["files"]}
+    assert {"pytorch_model.pt", "model.safetensors", "edits.safetensors", "README.md"} <= names
+    again = Client(pocket_site, verbose=False)
+    assert again.predict(handle_file(scope["session_file"]), api_name="/load_session") == scope["changes"]
 
 
 def test_two_clients_have_two_sessions(tiny_site):
