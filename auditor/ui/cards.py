@@ -22,6 +22,15 @@ from auditor.ui.words import Raw, number, percent, table
 
 READ = ("EditBench", "EditGeneralization", "RippleBench")
 ASKED = ("Asked directly", "In other words", "Neighbours untouched")
+FIGURES = {
+    "ES": "direct questions where the new answer wins", "EM": "lead of the new answer, direct questions",
+    "PS": "rewordings where the new answer wins", "PM": "lead of the new answer, rewordings",
+    "NS": "neighbours that keep theirs", "RS": "facts of the subject that stay",
+    "S": "harmonic mean of the three shares", "snr_edit": "signal to noise, this change",
+    "snr_control": "signal to noise, fine-tuning", "EC": "says the new answer behind its text",
+    "FC": "other facts kept behind its text", "IC": "texts that do not name both answers",
+    "TOP": "likeness to the text before", "NAT": "fluency against before"}
+"""Further figures in words; others are named as the benchmark names them."""
 FREE_GAP = 0.3
 """Free answers that lag this far behind a score are pointed out."""
 LINES = 400
@@ -227,7 +236,7 @@ def _cut(text: str) -> str:
 
 def more(score: BenchmarkScore) -> str:
     """Further figures of a benchmark, as it reports them."""
-    rows = [(key.replace("_", " "), _plain(value)) for key, value in score.detail.items() if key not in SHOWN]
+    rows = [(FIGURES.get(key, key.replace("_", " ")), _plain(value)) for key, value in score.detail.items() if key not in SHOWN]
     return table("Further figures", ("Figure", "Value"), [row for row in rows if row[1]])
 
 
@@ -262,7 +271,8 @@ def reading_table(scores: Sequence[BenchmarkScore]) -> str:
 
 def _reading_row(row: Reading, here: bool) -> str:
     mark = '▶ <span class="sr">applies here</span>' if here else ""
-    cells = "".join(f"<td>{'▲ high' if high else '▽ low'}</td>" for high in row.high)
+    cells = "".join(f"<td data-label=\"{text}\">{'▲ high' if high else '▽ low'}</td>"
+                    for text, high in zip(ASKED, row.high, strict=True))
     attributes = ' class="here" aria-current="true"' if here else ""
     return (f'<tr{attributes}><th scope="row">{mark}</th>{cells}<td><strong>{escape(row.title)}.</strong> '
             f"{escape(row.meaning)}</td></tr>")

@@ -158,7 +158,7 @@ class Quality:
                                               label="Benchmarks to measure")
             self.measure_go, self.measure_stop, self.measure_status = buttons("Measure the quality")
             self.notices, self.result = gr.HTML(), gr.HTML()
-            with gr.Column(visible=False) as self.beside:
+            with gr.Column(visible=False, elem_classes="beside") as self.beside:
                 self.compare_go, self.compare_stop, self.compare_status = buttons(compare_label(None))
             self.comparison = gr.HTML()
 
