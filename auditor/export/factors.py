@@ -30,7 +30,7 @@ def apply_factors(model: SharedModel, folder: str | Path) -> Session:
     folder = Path(folder)
     with reading("edits.json or edits.safetensors"):
         record = read_record(folder)
-        log = read_log(folder / LOG) if (folder / LOG).is_file() else ()
+        log = read_log(folder / LOG) if (folder / LOG).is_file() else []
         rows = [{**row, "fingerprint": record["fingerprint"],
                  "losses": [_figure(loss) for loss in row["losses"]],
                  "notes": {name: _figure(value) for name, value in row["notes"].items()},
