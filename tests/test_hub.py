@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -328,3 +329,46 @@ def test_the_token_is_in_no_file_log_or_error(hub, folder, tmp_path, caplog, mon
         chain.append(chain[-1].__cause__ or chain[-1].__context__)
     assert secret not in caplog.text
     assert not any(secret.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+class Hashed(dict):
+    """The writers of a Hub that keeps no token, only its hash."""
+
+    def get(self, token, default=None):
+        return super().get(hashlib.sha256(token.encode()).hexdigest(), default)
+
+    def __contains__(self, token):
+        return self.get(token) is not None
+
+
+def holders(secret) -> list[str]:
+    """What in this process holds a text with the secret: everything that the collector can reach is looked through."""
+    gc.collect()
+    text, found = secret(), []
+    raw, stack = text.encode(), gc.get_objects()
+    seen = set(map(id, stack))
+    while stack:
+        holder = stack.pop()
+        for item in gc.get_referents(holder):
+            if type(item) in (str, bytes):
+                found += [type(holder).__name__] if ((text if type(item) is str else raw) in item) else []
+            elif not gc.is_tracked(item) and id(item) not in seen:
+                seen.add(id(item))
+                stack.append(item)
+    return found
+
+
+@pytest.mark.parametrize("by_xet", [False, True])
+def test_the_token_outlives_the_push_nowhere_in_memory(hub, folder, by_xet, request, monkeypatch):
+    if by_xet:
+        request.getfixturevalue("xet")
+        monkeypatch.setattr("auditor.export.hub.BULK", 250_000)
+
+    def secret() -> str:
+        return bytes.fromhex("68665f6f6e6c7948657265").decode()
+
+    hub.writers, hub.hangs_up = Hashed({hashlib.sha256(secret().encode()).hexdigest(): "ada"}), True
+    assert pushed(hub, folder, token=secret())
+    assert not holders(secret)
+    kept = [f"Bearer {secret()}"]  # the control
+    assert holders(secret) and kept

@@ -34,5 +34,5 @@ def size(n: int) -> str:
     """A number of bytes as words."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n >= factor:
-            return f"{n / factor:.{2 if unit == 'GB' else 1 if unit == 'MB' else 0}f} {unit}"
-    return f"{n} bytes"
+            return f"{n / factor:.{2 if unit == 'GB' else 1 if unit == 'MB' else 0}f}\u00a0{unit}"
+    return f"{n}\u00a0bytes"

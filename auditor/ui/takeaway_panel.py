@@ -29,8 +29,8 @@ from auditor.ui.hub_panel import hub_panel
 from auditor.ui.meter import Meter, size
 from auditor.ui.panels import Page, buttons
 
-LABELS = ("Edited model (.pt)", "Edited model (.safetensors)", "Changes as factors (.safetensors)",
-          "Record of the changes (.json)", "Report to read or print (.html)")
+LABELS = ("Edited model (.pt)", "Edited model (.safetensors)", "Changes (.safetensors)", "Record (.json)",
+          "Report (.html)")
 """The files that are asked for most, in the order of `_main`."""
 MEANINGS = {
     bundles.TORCH: "the whole edited model, under the original's own names",
@@ -94,7 +94,7 @@ def takeaway_panel(page: Page) -> None:
                 "verify them with `python -m auditor.verify FOLDER`.")
     go, stop, status = buttons("Build the files")
     with gr.Row(elem_classes="downloads"):
-        links = [gr.DownloadButton(label, interactive=False, min_width=220) for label in LABELS]
+        links = [gr.DownloadButton(label, interactive=False, min_width=190) for label in LABELS]
     said, listing = gr.HTML(), gr.HTML()
     with gr.Accordion("Every file by itself", open=False, visible=False) as box:
         every = gr.File(show_label=False, file_count="multiple", interactive=False)
@@ -157,11 +157,11 @@ def _listing(made: Bundle) -> str:
 
 def _meaning(name: str) -> str:
     if name.startswith("model") and name.endswith(".safetensors"):
-        return "the whole edited model, for `from_pretrained` on the folder"
+        return "the whole edited model, which from_pretrained finds in the folder"
     return MEANINGS.get(name, "goes with the original model")
 
 
 def _contents(made: Bundle, session: Session) -> str:
-    return (f"{words.count(len(made.files), 'file')}, {size(made.size)} in all, with "
-            f"{words.count(len(session.entries), 'change')}. The model differs from the original in "
+    return (f"The edited model with {words.count(len(session.entries), 'change')} and its evidence: "
+            f"{words.count(len(made.files), 'file')}, {size(made.size)} in all. It differs from the original in "
             f"{words.count(len(session.norms()), 'layer')} only.")

@@ -87,6 +87,8 @@ class Hub:
     xet: Path | None = None
     """Folder of the xet store; None: this Hub speaks LFS only."""
     xet_hashes: dict[str, str] = field(default_factory=dict)
+    hangs_up: bool = False
+    """Whether every connection is closed after one request."""
     forgets: bool = False
     """Whether a commit is acknowledged and its files are lost."""
     faults: list[Fault] = field(default_factory=list)
@@ -140,6 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        self.close_connection = self.close_connection or self.hub.hangs_up
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             if fault:
@@ -161,7 +164,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, data: bytes, status: int, headers: dict) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+        last = {"Connection": "close"} if self.close_connection else {}
+        for name, value in {"Content-Length": str(len(data)), **last, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
