@@ -236,7 +236,8 @@ def _cut(text: str) -> str:
 
 def more(score: BenchmarkScore) -> str:
     """Further figures of a benchmark, as it reports them."""
-    rows = [(FIGURES.get(key, key.replace("_", " ")), _plain(value)) for key, value in score.detail.items() if key not in SHOWN]
+    rows = [(FIGURES.get(key, key.replace("_", " ")), _plain(value)) for key, value in score.detail.items()
+            if key not in SHOWN]
     return table("Further figures", ("Figure", "Value"), [row for row in rows if row[1]])
 
 
