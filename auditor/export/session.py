@@ -157,10 +157,18 @@ def _check(row: dict) -> Check:
 
 
 def _score(row: dict) -> BenchmarkScore:
-    fields = {**row, "cases": tuple(Case(**case) for case in row["cases"]), "detail": dict(row["detail"]),
-              "interval": None if row["interval"] is None else tuple(map(_number, row["interval"])),
-              "value": None if row["value"] is None else _number(row["value"]), "threshold": _number(row["threshold"])}
+    low, high = (None, None) if row["interval"] is None else map(_number, row["interval"])
+    fields = {**row, "name": _text(row["name"]), "dimension": _text(row["dimension"]), "reason": _text(row["reason"]),
+              "n": int(_number(row["n"])), "cases": tuple(map(_case, row["cases"])), "detail": dict(row["detail"]),
+              "interval": None if low is None else (low, high), "threshold": _number(row["threshold"]),
+              "value": None if row["value"] is None else _number(row["value"])}
     return BenchmarkScore(**fields)
+
+
+def _case(row: dict) -> Case:
+    case = Case(**row)
+    texts, figures = (case.prompt, case.expected, case.note), (case.before, case.after, case.score)
+    return Case(*map(_text, texts[:2]), *map(_number, figures), _text(texts[2]))
 
 
 def _cases(row: dict | None) -> dict | None:
