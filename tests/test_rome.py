@@ -11,7 +11,7 @@ from auditor.editor.covariance import earlier_keys, second_moment
 from auditor.editor.essence import essence, own_words
 from auditor.editor.keys import context, contexts, key
 from auditor.editor.layers import calibration
-from auditor.editor.values import Fit, _flat, _loss, _prepare, base_value
+from auditor.editor.values import PATIENCE, Fit, _flat, _loss, _prepare, base_value
 from auditor.types import EditRequest
 from probes.known_facts import Fact
 
@@ -200,8 +200,9 @@ def _first_logprob(model, token):
 
 
 def test_plateau_ends_the_search():
-    assert not _flat([3.0]) and not _flat([5, 4, 3, 2, 1, .5, .4])
-    assert _flat([1.0] * 7) and _flat([1, .5, .6, .6, .6, .6, .6])
+    assert not _flat([3.0]) and not _flat([5, 4, 3, 2, 1, .5, .4, .3, .2, .1])
+    assert _flat([1.0] * (PATIENCE + 2)) and _flat([1, .5, *[.6] * PATIENCE])
+    assert not _flat([1, .5, *[.6] * (PATIENCE - 1)])
 
 
 def test_earlier_keys_are_recovered_and_spared(tiny, edit):

@@ -7,7 +7,8 @@
 3. Adam lowers L(delta) = NLL of all target tokens, mean over contexts
                         + kl_factor * KL(before || now) of the next words of the essence, mean over places
                         + weight_decay * |delta| / |v0|^2.
-4. After each step |delta| is cut to clamp * |v0|. The search ends early when the loss is small or has stopped falling.
+4. The step size falls evenly to lr_last of it. After each step |delta| is cut to clamp * |v0|. The search ends early
+   when the loss is small or has stopped falling.
 
 v0 = W_out^T k + b_out is the value *at the averaged key*; so v - v0 is delta exactly, and W_out'^T k + b_out = v
 is what the rank-one update promises. Meng et al. (2022), equation 4; the weight decay's form is that of their code.
@@ -26,7 +27,7 @@ from auditor.editor.keys import Context
 from auditor.model import Past, SharedModel
 from auditor.types import Edit, Fitting
 
-PATIENCE = 5
+PATIENCE = 8
 """Steps without improvement after which the search ends."""
 LEAST_GAIN = 1e-3
 """Smallest fall of the loss that counts as improvement, nats."""
@@ -53,6 +54,7 @@ class Fit:
     clamp: float
     kl_factor: float
     stop_loss: float
+    lr_last: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], 
     adam = torch.optim.Adam([delta], lr=how.lr)
     losses: list[float] = []
     for step in range(1, how.steps + 1):
+        adam.param_groups[0]["lr"] = how.lr * (1 - (1 - how.lr_last) * (step - 1) / max(how.steps - 1, 1))
         with model.applied(edits), torch.enable_grad():
             loss, probability = _loss(model, batch, delta, v0, layer, how)                                   # 2, 3
             losses.append(float(loss.detach()))

@@ -15,7 +15,8 @@ from auditor.ui.panels import Page, buttons
 from auditor.ui.story import Story
 
 COMPARING = "Comparing with your earlier changes"
-PRESETS = {"default": "recommended settings", "seed": "the original recipe, for comparison (rougher)"}
+PRESETS = {"default": "recommended settings", "published": "the published recipe, for comparison",
+           "seed": "the original recipe, for comparison (rougher)"}
 
 
 def presets() -> list[tuple[str, str]]:
