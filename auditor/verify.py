@@ -87,8 +87,10 @@ def checking(folder: str | Path, base: SharedModel | None = None, *,
         return
     yield Finding("changes", True, f"The {len(session.edits)} changes have the ids that their content hashes to.")
     yield from weighed(folder, base, session, made_on=record["device"])                                     # 4
-    yield from derived(folder, base, session, manifest)                                                     # 5
-    yield from asked(folder, base, session, record, manifest)                                               # 6
+    foreign = list(_unlike(folder, base, manifest))                                                         # 5
+    yield from findings("configuration", foreign, "Configuration and tokenizer are the base's own.")
+    yield from worded(folder, base, session, manifest)
+    yield from asked(folder, base, session, record, manifest, safe=not foreign)                             # 6
 
 
 def read_record_of(folder: Path) -> dict[str, Any]:
@@ -116,10 +118,8 @@ def find_base(record: Mapping[str, Any], given: str | None = None) -> SharedMode
     raise ModelUnavailable(f"it was loaded from a folder called “{named['id'][:120]}”. Give it with --base.")
 
 
-def derived(folder: Path, base: SharedModel, session: Session, manifest: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether what goes with the weights is the base's own or follows from the record."""
-    yield from findings("configuration", _unlike(folder, base, manifest),
-                        "Configuration and tokenizer are the base's own.")
+def worded(folder: Path, base: SharedModel, session: Session, manifest: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether report, card and page follow from the record."""
     if manifest["writer"] != bundles.writer():
         yield Finding("words", True, "Report and card were written by another version of this program: they are those "
                                      "of the manifest, and were not written anew to compare them.")
@@ -133,12 +133,14 @@ def derived(folder: Path, base: SharedModel, session: Session, manifest: Mapping
 
 
 def _unlike(folder: Path, base: SharedModel, manifest: Mapping[str, Any]) -> Iterator[str]:
-    for name, expected in bundles.copies(base).items():
+    """Files that are not the base's; the base may have been fetched without some that the bundle has."""
+    ours = bundles.copies(base)
+    for name in (name for name in ours if name in manifest["files"] or name == bundles.CONFIG):
         path = folder / name
-        if not path.is_file() or path.stat().st_size != len(expected) or path.read_bytes() != expected:
+        if not path.is_file() or path.stat().st_size != len(ours[name]) or path.read_bytes() != ours[name]:
             yield f"“{name}” is not what follows from the base's own file."
     yield from (f"“{name}” comes from elsewhere: the base has no such file." for name in bundles.COPIED
-                if name in manifest["files"] and name not in bundles.copies(base))
+                if name in manifest["files"] and name not in ours and name.endswith((".json", ".txt")))
 
 
 def _otherwise(folder: Path, base: SharedModel, session: Session) -> Iterator[str]:
@@ -154,12 +156,12 @@ def _otherwise(folder: Path, base: SharedModel, session: Session) -> Iterator[st
             yield f"“{name}” is not what this program writes from the record: somebody changed it."
 
 
-def asked(folder: Path, base: SharedModel, session: Session, record: Mapping[str, Any], manifest: Mapping[str, Any],
-          ) -> Iterator[Finding]:
-    """The folder loaded as it stands, and the suite asked again."""
+def asked(folder: Path, base: SharedModel, session: Session, record: Mapping[str, Any], manifest: Mapping[str, Any], *,
+          safe: bool) -> Iterator[Finding]:
+    """The folder loaded as it stands, and the suite asked again; `safe`: its configuration is the base's own."""
     try:
-        if strays(folder, manifest) or not shards(folder):
-            raise SessionRejected("files are missing, or there are some that nothing vouches for.")
+        if not safe or strays(folder, manifest) or not shards(folder):
+            raise SessionRejected("files are missing or foreign, or nothing vouches for them.")
     except UserError as error:
         yield Finding("suite", None, f"The folder was not loaded and the suite not asked again: {error}")
         return
@@ -170,7 +172,7 @@ def asked(folder: Path, base: SharedModel, session: Session, record: Mapping[str
         wrong = rerun(loaded, lines)
     except (AuditorError, AttributeError, ImportError, LookupError, OSError, RuntimeError, SafetensorError, TypeError,
             ValueError) as error:
-        said = str(error) if isinstance(error, AuditorError) else type(error).__name__
+        said = str(error) if isinstance(error, AuditorError) else f"{type(error).__name__}."
         yield Finding("suite", False, f"The folder cannot be loaded and asked as it stands: {said}")
         return
     if manifest["writer"] == bundles.writer() and _bare(lines) != _bare(questions(session)):

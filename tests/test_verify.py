@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from bundles import made, scored_session, sealed_again
 from make import REQUEST, make_tiny, random_edit
 from safetensors import safe_open
@@ -23,6 +24,8 @@ from auditor import verify
 from auditor.editor import loop
 from auditor.export import bundle as bundles
 from auditor.export import signature
+from auditor.export.factors import apply_factors
+from auditor.export.weights import weighed
 from auditor.log import canonical
 from auditor.model import boot
 from auditor.types import Session
@@ -71,12 +74,12 @@ def flip(path: Path, place: int = -1, bit: int = 1) -> None:
     path.write_bytes(data)
 
 
-def flip_tensor(folder: Path, tensor: str) -> None:
-    """Turn the lowest bit of a tensor's first number over."""
+def flip_tensor(folder: Path, tensor: str, bit: int = 1) -> None:
+    """Turn the lowest bit, or some low bits, of a tensor's first number over."""
     path = holding(folder, tensor)
     (length,) = struct.unpack("<Q", path.read_bytes()[:8])
     header = json.loads(path.read_bytes()[8 : 8 + length])
-    flip(path, 8 + length + header[tensor]["data_offsets"][0])
+    flip(path, 8 + length + header[tensor]["data_offsets"][0], bit)
 
 
 def flip_torch(folder: Path) -> None:
@@ -279,7 +282,8 @@ def test_a_base_on_the_hub_is_found_by_its_id_and_commit(tiny, tmp_path, monkeyp
     model = boot(place, id="org/tiny", dtype="float32")
     folder = made(model, scored_session(model), tmp_path / "out").folder
     card = (folder / "README.md").read_text()
-    assert "base_model: org/tiny\nbase_model_relation: finetune" in card and commit in card
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert (front["base_model"], front["base_model_relation"]) == ("org/tiny", "finetune") and commit in card
     assert verify.verify(folder).verified
 
 
@@ -326,6 +330,18 @@ def test_a_real_change_of_the_pocket_model_from_the_request_to_the_command(pocke
     run = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=Path(verify.__file__).parents[1])
     assert run.returncode == 0 and run.stdout.splitlines()[-1] == "verified", run.stdout + run.stderr
     assert "license: mit" in (folder / "README.md").read_text() and (folder / "LICENSE").is_file()
+
+
+def test_one_step_is_allowed_where_another_processor_made_the_sums_and_two_are_not(tiny, copy):
+    session = apply_factors(tiny, copy)
+    for allowed in (True, False):
+        flip_tensor(copy, STATED, bit=1 if allowed else 2)
+        here, there = (next(iter(weighed(copy, tiny, session, made_on=device))) for device in ("cpu", "cuda"))
+        assert here.ok is False and there.ok is allowed
+        assert not allowed or "to within the last binary digit" in there.sentence
+    flip_tensor(copy, STATED, bit=3)
+    flip_tensor(copy, UNTOUCHED)
+    assert next(iter(weighed(copy, tiny, session, made_on="cuda"))).ok is False
 
 
 def test_many_changes_in_one_layer_are_still_exact(tiny, tmp_path):
