@@ -29,8 +29,8 @@ from auditor.ui.hub_panel import hub_panel
 from auditor.ui.meter import Meter, size
 from auditor.ui.panels import Page, buttons
 
-LABELS = ("Edited model (.pt)", "Edited model (.safetensors)", "Changes (.safetensors)", "Record (.json)",
-          "Report (.html)")
+LABELS = ("Edited model (.pt)", "Edited model (.safetensors)", "Changes (.safetensors)", "Report (.html)",
+          "Report (.json)", "Record (.json)")
 """The files that are asked for most, in the order of `_main`."""
 MEANINGS = {
     bundles.TORCH: "the whole edited model, under the original's own names",
@@ -94,7 +94,7 @@ def takeaway_panel(page: Page) -> None:
                 "verify them with `python -m auditor.verify FOLDER`.")
     go, stop, status = buttons("Build the files")
     with gr.Row(elem_classes="downloads"):
-        links = [gr.DownloadButton(label, interactive=False, min_width=190) for label in LABELS]
+        links = [gr.DownloadButton(label, interactive=False, min_width=300) for label in LABELS]
     said, listing = gr.HTML(), gr.HTML()
     with gr.Accordion("Every file by itself", open=False, visible=False) as box:
         every = gr.File(show_label=False, file_count="multiple", interactive=False)
@@ -146,8 +146,8 @@ def main_files(made: Bundle) -> list[Path | None]:
     """The files behind the download buttons; None where the model is in several parts."""
     named = {path.name: path for path in made.files}
     weights = [path for name, path in named.items() if name.startswith("model") and path.suffix == ".safetensors"]
-    return [named[bundles.TORCH], weights[0] if len(weights) == 1 else None, named[FACTORS], named[RECORD],
-            named[bundles.PAGE]]
+    return [named[bundles.TORCH], weights[0] if len(weights) == 1 else None, named[FACTORS], named[bundles.PAGE],
+            named[bundles.REPORT], named[RECORD]]
 
 
 def _listing(made: Bundle) -> str:
