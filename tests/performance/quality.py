@@ -127,8 +127,8 @@ def table(rows: Sequence[dict], presets: Sequence[str], names: Sequence[str]) ->
         lines.append(f"| {name} | {'' if bar is None else f'≥ {SCALE * bar:g}'} | {' | '.join(cells)} |")
 
     for name in names:
-        found = {preset: [found for row in of[preset] if (found := row["scores"].get(name)) and found["value"] is not None]
-                 for preset in presets}
+        asked = {preset: [row["scores"][name] for row in of[preset] if name in row["scores"]] for preset in presets}
+        found = {preset: [score for score in asked[preset] if score["value"] is not None] for preset in presets}
         line(name, BARS.get(name), [cell([f["value"] for f in found[p]], BARS.get(name),
                                          [f["passed"] for f in found[p]]) for p in presets])
     line("Unrelated facts kept", PRESERVED, [cell([row["preserved"] for row in of[p]], PRESERVED) for p in presets])
@@ -136,7 +136,8 @@ def table(rows: Sequence[dict], presets: Sequence[str], names: Sequence[str]) ->
     line("All three checks passed", None, [cell([row["accepted"] for row in of[p]]) for p in presets])
     passed = {p: [sum(bool(f["passed"]) for f in row["scores"].values()) for row in of[p]
                   if len(row["scores"]) == len(names)] for p in presets}
-    medians = [f"{statistics.median(passed[p]):g}, n {len(passed[p])}" if passed[p] else "not measured" for p in presets]
+    medians = [f"{statistics.median(passed[p]):g}, n {len(passed[p])}" if passed[p] else "not measured"
+               for p in presets]
     lines.append(f"| Passed of {len(names)}, median | ≥ {PASSED} | {' | '.join(medians)} |")
     return "\n".join(lines) + "\n"
 
