@@ -335,11 +335,11 @@ def test_a_real_change_of_the_pocket_model_from_the_request_to_the_command(pocke
 def test_one_step_is_allowed_where_another_processor_made_the_sums_and_two_are_not(tiny, copy):
     session = apply_factors(tiny, copy)
     for allowed in (True, False):
-        flip_tensor(copy, STATED, bit=1 if allowed else 2)
+        flip_tensor(copy, STATED, bit=1 if allowed else 4)
         here, there = (next(iter(weighed(copy, tiny, session, made_on=device))) for device in ("cpu", "cuda"))
         assert here.ok is False and there.ok is allowed
         assert not allowed or "to within the last binary digit" in there.sentence
-    flip_tensor(copy, STATED, bit=3)
+    flip_tensor(copy, STATED, bit=5)
     flip_tensor(copy, UNTOUCHED)
     assert next(iter(weighed(copy, tiny, session, made_on="cuda"))).ok is False
 
