@@ -45,7 +45,7 @@ def test_the_lines_of_the_readme_do_the_whole_job(pocket_site):
     scope: dict = {}
     exec(block.replace(ADDRESS, pocket_site), scope)
     assert scope["fix"]["accepted"] and scope["where"] and scope["now"]["old"] > scope["now"]["new"]
-    assert len(scope["moved"]) == 2 and all(row["moved"] >= 0 for row in scope["refusals"])
+    assert len(scope["moved"]) == 2 and all(row["kl"] >= 0 for row in scope["refusals"])
     assert [score["name"] for score in scope["quality"]["scores"]] == ["EditBench", "LocalitySens"]
     assert [change["id"] for change in scope["changes"]["changes"]] == [scope["fix"]["id"]]
     names = {Path(path).name for path in scope["files"]}
