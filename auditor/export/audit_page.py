@@ -54,7 +54,8 @@ def bar(value: float | None, threshold: float, *, top: float = 1.0, interval: Se
     if value is None:
         return Raw('<span class="quiet">no bar: not measured</span>')
     at = [200 * min(max(x / top, 0.0), 1.0) for x in (value, threshold, *(interval or ()))]
-    whisker = (f'<path class="whisker" d="M{at[2]:.1f} 4v8m0-4H{at[3]:.1f}m0-4v8"/>' if interval else "")
+    path = f'd="M{at[2]:.1f} 4v8m0-4H{at[3]:.1f}m0-4v8"' if interval else ""
+    whisker = path and f'<path class="halo" {path}/><path class="whisker" {path}/>'
     return Raw(f'<svg class="bar" viewBox="-2 0 204 16" role="img" aria-label="{escape(said, quote=True)}">'
                f'<rect class="ground" width="200" height="12" y="2" rx="3"/>'
                f'<rect class="value" width="{at[0]:.1f}" height="12" y="2" rx="3"/>{whisker}'
