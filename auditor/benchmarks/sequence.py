@@ -249,6 +249,11 @@ def summary(steps: Sequence[SequenceStep]) -> dict[str, Any]:
 # What to edit, from the command line
 
 
+def work(model: SharedModel, count: int, seed: int = 0) -> tuple[list[EditRequest], Known]:
+    """What to edit and what to ask: from the pocket model's tables, else general facts that the model knows."""
+    return pocket_work(count, seed=seed) if is_pocket(model) else general_work(model, count, seed=seed)
+
+
 def pocket_work(count: int, facts: int = FACTS_KEPT, seed: int = 0) -> tuple[list[EditRequest], Known]:
     """Random facts of the pocket model's tables, each with another answer of its relation; and facts beside them."""
     rng, answers = random.Random(seed), {}
@@ -290,8 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--no-resume", action="store_true", help="begin anew though the file holds steps of this run")
     chosen = parser.parse_args(arguments)
     model = load(chosen.model)
-    work = pocket_work if is_pocket(model) else lambda *args, **named: general_work(model, *args, **named)
-    requests, facts = work(chosen.edits, seed=chosen.seed)
+    requests, facts = work(model, chosen.edits, chosen.seed)
     how = {"method": chosen.method, "preset": chosen.preset, "protect": not chosen.no_protection, "every": chosen.every,
            "checkpoints": CHECKPOINTS}
     file = SequenceFile(chosen.out, model, requests, facts, **how)

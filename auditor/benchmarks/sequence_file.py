@@ -61,7 +61,7 @@ class SequenceFile:
             tensors = load_file(self.factors) if rows else {}
             self._check(head)
             steps = self._steps(rows, tensors)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, OSError, RecursionError, SafetensorError, TypeError, ValueError) as error:
             raise SessionRejected(f"“{self.path.name}” cannot be gone on with: it or the edits beside it are damaged "
                                   f"({type(error).__name__}). Choose another file or begin anew.") from None
         self._written = len(steps)

@@ -19,18 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from auditor.benchmarks.cases import is_pocket
 from auditor.benchmarks.sequence import (
     CHECKPOINTS,
     EVERY,
     Known,
     SequenceStep,
     configured,
-    general_work,
     neutral_text,
-    pocket_work,
     run_sequence,
     summary,
+    work,
 )
 from auditor.benchmarks.sequence_file import MEASURED, SequenceFile
 from auditor.editor import find_method, find_preset
@@ -82,11 +80,6 @@ class Runs:
 def every_for(edits: int) -> int:
     """Steps between two looks at all earlier changes: each one in a short run."""
     return 1 if edits <= 10 else 5 if edits <= 50 else EVERY
-
-
-def work(model: SharedModel, edits: int, seed: int = 0) -> tuple[list[EditRequest], Known]:
-    """What to change and what to ask: from the pocket model's tables, else general facts that the model knows."""
-    return pocket_work(edits, seed=seed) if is_pocket(model) else general_work(model, edits, seed=seed)
 
 
 # Tasks for the model
