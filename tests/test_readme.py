@@ -46,5 +46,6 @@ def test_every_file_that_is_named_exists():
 
 def test_front_matter_pins_what_the_requirements_pin():
     wanted = (ROOT / "requirements.txt").read_text()
-    assert re.search(r"^sdk_version: (.*)$", README, flags=re.M)[1] == re.search(r"gradio==(.*)", wanted)[1]
+    assert re.search(r"^sdk_version: (.*)$", README, flags=re.M)[1] == re.search(r"gradio\[oauth\]==(.*)", wanted)[1]
+    assert "hf_oauth: true" in README and "contribute-repos" in README
     assert f"{auditor.model.PYTHIA} " in README and auditor.model.PINNED[auditor.model.PYTHIA] in README
