@@ -393,5 +393,6 @@ def boot(folder: Path, *, id: str, device: str = "cpu", dtype: str | None = None
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The checkpoint's weight files in name order; safetensors where there are any."""
-    return sorted(Path(folder).glob("*.safetensors")) or sorted(Path(folder).glob("pytorch_model*.bin"))
+    """The checkpoint's weight files in name order; safetensors where there are any. The factors of edits are none."""
+    found = sorted(path for path in Path(folder).glob("*.safetensors") if path.name != "edits.safetensors")
+    return found or sorted(Path(folder).glob("pytorch_model*.bin"))
