@@ -179,6 +179,11 @@ def test_own_words_are_what_the_model_says_of_the_subject_and_stop_before_the_ol
     said = own_words(pocket, request, 12)
     assert said == own_words(pocket, request, 12) and 1 < len(set(said)) == len(said)
     assert all(text.strip().startswith("The Eiffel Tower") and "Paris" not in text for text in said)
+    kept = essence(pocket, request, 12)[1:]
+    with pocket.applied():
+        said = [float(pocket.target_scores([pocket.text(k.tokens[: i + 1])], ["Paris"]).probability[0])
+                for k in kept for i in range(k.first, len(k.tokens))]
+    assert max(said) < 0.5  # no place that must stay asks for the old answer
     free = own_words(pocket, dataclasses.replace(request, target_old="Nowhere"), 12)
     assert any("Paris" in text for text in free) and not own_words(pocket, request, 0)
 

@@ -2,7 +2,8 @@
 
 1. "{subject} is a": the next word there (Meng et al. 2022, appendix).
 2. The model's own words: texts that it writes when given the subject alone, sampled by the request's seed. At each of
-   their places the next word must stay. Where a text comes to the old answer it is cut off before it.
+   their places the next word must stay. Where a text comes to the old answer it is cut off so that the last word
+   asked for is the one before it.
 
 Without the second an edit at an early layer takes with it most of what the model knows of the subject: there the new
 value is all that later layers see of it.
@@ -59,10 +60,12 @@ def _own(model: SharedModel, request: EditRequest, count: int, edits: Sequence[E
 
 
 def _before(model: SharedModel, row: list[int], answer: str) -> list[int]:
-    """The row up to its end of text, or to where the answer begins."""
+    """The row up to its end of text; where the answer follows, without the token before it, which asks for it."""
     end = model.tokenizer.eos_token_id
     row = row[: row.index(end)] if end in row else row
     place = model.text(row).casefold().find(answer.casefold()) if answer else -1
-    while place >= 0 and row and len(model.text(row)) > place:
+    if place < 0:
+        return row
+    while row and len(model.text(row)) > place:
         row = row[:-1]
-    return row
+    return row[:-1]
