@@ -3,6 +3,7 @@
 1. Page: seconds from starting `python app.py` until the page answers (the disk is warmed by a first, uncounted start).
 2. Trace: the whole token x layer grid of one prompt, against a loop with one forward pass per cell written here.
 3. Edit: trace, fit and the three checks until the verdict.
+4. Profile: the questions of an accepted edit and all thirteen benchmarks.
 
 Every figure is printed with its spread; the ratio of 2 is taken pair by pair.
 """
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 import auditor  # noqa: E402
+from auditor.benchmarks import generate_cases, profile  # noqa: E402
 from auditor.editor.trace import subject_deviation, trace  # noqa: E402
 
 PROMPT, SUBJECT, ANSWER = "Visitors say that the Eiffel Tower is located in", "the Eiffel Tower", "Paris"
@@ -115,6 +117,13 @@ def main() -> None:
     ratio = statistics.median(slow / quick for slow, quick in zip(naive, fast))
     print(json.dumps({"what": "naive / ours", "median": round(ratio, 2)}))
     report("trace + edit + three checks", seconds(edit_once, options.runs))
+    session = edit_once().session
+
+    def profile_once():
+        cases = generate_cases(model, request)
+        return list(profile(model, session, session.edits[0].id, cases))
+
+    report("questions + thirteen benchmarks", seconds(profile_once, min(options.runs, 3)))
 
 
 if __name__ == "__main__":
