@@ -29,6 +29,7 @@ from auditor.ui.measuring import Measuring, Rival, entry_of, preset_of
 from auditor.ui.panels import Page, buttons
 
 WAITING = "No change has been accepted yet. Try a fix under “3 · Fix” first; then its quality can be measured here."
+NONE_YET = "There are no questions yet. Make them, or add rows of your own."
 MAX_ROWS = 1000
 """Most questions of one profile."""
 Rows = Sequence[Sequence[str]]
@@ -78,6 +79,12 @@ def draft_of(entry: Entry, drafts: Mapping[str, Draft]) -> Draft:
     return drafts.get(entry.edit.id) or Draft(table_rows(frozen["rows"]), frozen["sure"])
 
 
+def filled(filling: tuple) -> gr.Dataframe:
+    """The table with its rows; out of sight while empty, because one that was drawn empty shows no rows later on."""
+    rows = [list(row) for row in filling[1]] if filling else []
+    return gr.Dataframe(value=rows, visible=bool(rows))
+
+
 def notices(session: Session, entry: Entry, draft: Draft) -> str:
     """What to bear in mind when reading the scores: edited questions, other changes since."""
     if not entry.scores:
@@ -94,6 +101,8 @@ def notices(session: Session, entry: Entry, draft: Draft) -> str:
 
 def trouble(entry: Entry, rows: Rows) -> str:
     """What is wrong with the table's rows, or what will be left out; empty when all is well."""
+    if not rows:
+        return words.note(NONE_YET, "quiet")
     try:
         left_out = measuring.repeats(Cases.from_rows(entry.edit.request, rows))
     except InvalidRequest as error:
@@ -166,14 +175,13 @@ class Quality:
         """The table and the ways to fill it."""
         self.make_go, self.make_stop, self.make_status = buttons("Make the questions")
         self.sure = gr.HTML()
-        with gr.Accordion("The questions", open=False) as self.box:
-            self.table = gr.Dataframe(headers=list(COLUMNS), column_count=len(COLUMNS), datatype="str", type="array",
-                                      interactive=True, wrap=True, max_height=420, show_row_numbers=True,
-                                      column_widths=["11%", "37%", "13%", "13%", "12%", "14%"],
-                                      label="Questions; every cell can be edited", elem_classes="questions")
-            self.trouble = gr.HTML()
-            with gr.Accordion("What the kinds mean", open=False):
-                gr.HTML(words.table("Kinds of questions", ("Kind", "What it is"), KINDS.items()))
+        self.table = gr.Dataframe(headers=list(COLUMNS), column_count=len(COLUMNS), datatype="str", type="array",
+                                  interactive=True, wrap=True, max_height=420, show_row_numbers=True, visible=False,
+                                  column_widths=["11%", "37%", "13%", "13%", "12%", "14%"],
+                                  label="Questions; every cell can be edited", elem_classes="questions")
+        self.trouble = gr.HTML(words.note(NONE_YET, "quiet"))
+        with gr.Accordion("What the kinds mean", open=False):
+            gr.HTML(words.table("Kinds of questions", ("Kind", "What it is"), KINDS.items()))
         with gr.Accordion("Rows of your own", open=False):
             self.pasted = gr.Textbox(label="Own questions", lines=3, max_lines=10, max_length=forms.MAX_BYTES,
                                      info="One per line, copied from a spreadsheet (tabs) or typed with commas: "
@@ -191,11 +199,11 @@ class Quality:
         """Tie everything together."""
         page, serve = self.page, self.page.desk.serve
         where = [page.session, self.pick, self.drafts]
-        shown = [self.drafts, self.filling, self.sure, self.box, self.trouble, self.notices]
+        shown = [self.drafts, self.filling, self.sure, self.trouble, self.notices]
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         state = [page.session, self.pick, self.drafts, self.rivals]
         drawn = [self.waiting, self.work, self.pick, *shown, self.result, self.comparison, self.beside, self.compare_go]
-        self.filling.change(lambda filling: [list(row) for row in filling[1]], self.filling, self.table, **quiet)
+        self.filling.change(filled, self.filling, self.table, **quiet)
         page.session.change(self.follow, state, drawn, **quiet)
         self.pick.input(self.show, state, drawn, **quiet)
         self.table.input(self.typed, [*where, self.table], [self.drafts, self.trouble, self.notices],
@@ -238,12 +246,10 @@ class Quality:
         """The table with what is to be said of it.
 
         The table is written through `filling`, numbered so that equal rows count as new ones: a table that is not on
-        the screen takes whole values only, and a stream of updates to other parts would wipe it.
+        the screen takes whole values only, and a stream of updates to other parts would wipe it. See `filled`.
         """
-        title = f"The questions ({len(draft.rows)}, can be edited)" if draft.rows else "The questions"
         return {self.filling: (next(self.number), draft.rows), self.sure: words.note(draft.sure),
-                self.trouble: trouble(entry, draft.rows), self.box: gr.Accordion(title),
-                self.notices: notices(session, entry, draft)}
+                self.trouble: trouble(entry, draft.rows), self.notices: notices(session, entry, draft)}
 
     def scored(self, entry: Entry) -> dict:
         """The profile, once there is one."""
@@ -301,7 +307,7 @@ class Quality:
         try:
             cases = asked(entry, draft.rows, draft.sure or (entry.cases or {}).get("sure", ""))
         except InvalidRequest as error:
-            yield {self.trouble: words.problem(str(error)), self.box: gr.Accordion(open=True)}
+            yield {self.trouble: words.problem(str(error))}
             raise
         frozen = Draft(cases.to_rows(), cases.sure)
         yield {self.drafts: {**drafts, picked: frozen}, **self.laid_out(session, entry, frozen), self.notices: ""}
