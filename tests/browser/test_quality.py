@@ -29,7 +29,7 @@ def accepted(visit, site):
 
 def rewrite(visitor, old: str, new: str) -> None:
     """Edit one cell of the table as a person would."""
-    visitor.page.locator(f"td:visible:has-text('{old}')").first.dblclick()
+    visitor.page.locator(f"[role=gridcell]:visible:has-text('{old}')").first.dblclick()
     visitor.page.keyboard.press("Control+a")
     visitor.page.keyboard.insert_text(new)
     visitor.page.keyboard.press("Enter")
