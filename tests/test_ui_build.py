@@ -14,7 +14,8 @@ from auditor.ui import build_app, words
 from auditor.ui.desk import STOPPED, Calm, Desk
 
 ENDPOINTS = {"look", "trace", "edit", "before_after", "boundary", "undo", "restore", "bulk", "session", "load_session",
-             "report", "export", "stop", "overlap", "sequence", "cases", "benchmark", "scores"}
+             "report", "export", "stop", "overlap", "sequence", "cases", "benchmark", "scores", "bundle",
+             "push"}
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def takeaway_panel(page: Page) -> None:
         links = [gr.DownloadButton(label, interactive=False, min_width=300) for label in LABELS]
     said, listing = gr.HTML(), gr.HTML()
     with gr.Accordion("Every file by itself", open=False, visible=False) as box:
-        every = gr.File(show_label=False, file_count="multiple", interactive=False)
+        every = gr.File(label="All files", show_label=False, file_count="multiple", interactive=False)
     news = gr.State(None)
     shown = [*links, said, listing, every, box]
 
