@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from auditor.benchmarks import BENCHMARKS
 
@@ -82,3 +84,22 @@ def test_stop_keeps_what_is_done_and_the_other_recipe_stands_beside_it(pocket_si
     visitor.tab("Changes so far")
     table = visitor.page.locator("table:visible:has-text('Accepted changes')").first.inner_text()
     assert table.count("Australia") == 1
+
+
+def test_programs_ask_for_questions_and_scores(pocket_site):
+    client = Client(pocket_site, verbose=False)
+    done = client.predict("Australia", "has the capital", "Sydney", "Canberra", "factuality", "rome", "default",
+                          api_name="/edit")
+    made = client.predict(done["id"], api_name="/cases")
+    assert made["columns"][0] == "kind" and len(made["rows"]) > 100 and made["sure"]
+    rows = [["question", "Which town is the capital of Australia?", "Sydney", "Canberra"], *made["rows"]]
+    found = client.predict(done["id"], rows, ["EditBench", "zsRE"], api_name="/benchmark")
+    assert [score["name"] for score in found["scores"]] == ["EditBench", "zsRE"] and not found["stopped"]
+    assert found["scores"][0]["passed"] and "2 of 2 measured benchmarks passed" in found["sentence"]
+    assert rows[0][1] in [row[1] for row in found["questions"]["rows"]]
+    (kept,) = client.predict(api_name="/scores")
+    assert kept["id"] == done["id"] and kept["scores"] == found["scores"]
+    with pytest.raises(AppError, match="is no kind of case"):
+        client.predict(done["id"], [["nonsense", "x"]], [], api_name="/benchmark")
+    with pytest.raises(AppError, match="There is no change"):
+        client.predict("none", api_name="/cases")
