@@ -41,7 +41,7 @@ def test_a_run_stopped_and_gone_on_with_has_the_figures_of_one_in_one_go(pocket_
     visitor.see("of each earlier change is left on average")
     visitor.press("Go on", until="5 changes made and measured; the model is as it was loaded.")
     visitor.see("After 5 changes with the recommended settings")
-    visitor.press("Save run to files", until="sequence-5-default.safetensors")
+    visitor.press("Save run to files", until="Saved.")
     paths = []
     for end in ("jsonl", "safetensors"):
         with visitor.page.expect_download() as waiting:
@@ -75,7 +75,8 @@ def test_what_would_disturb_an_earlier_change_is_said_before_it_is_made(pocket_s
     visitor.press("Ask before trying", until="so the new one will be written on top of it")
     visitor.see("◐ same place: written on top")
     visitor.page.get_by_text("Will it disturb my earlier changes?").locator("visible=true").first.click()
-    visitor.press("Try the fix", until="What happened")
+    visitor.press("Try the fix", until="so the new one will be written on top of it")
+    visitor.see("What happened")
     text = visitor.text()
     assert 0 <= text.index("“The Eiffel Tower is located in …”") < text.index("What happened")
 

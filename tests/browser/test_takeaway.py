@@ -125,8 +125,9 @@ def test_another_change_takes_the_files_back_and_old_ones_are_removed(tiny_site,
     chooser.value.set_files([str(edits), str(edits.with_name("edits.json"))])
     visitor.see("Loaded 1 change")  # from the bundle's own files
     visitor.fill("The Colosseum", "is located in", "Rome", "Athens")
+    visitor.see("After “The Colosseum is located in” the model shall say “Athens”")
     visitor.tab("Fix")
-    visitor.press("Try the fix", until="Accepted: layer")
+    visitor.press("Try the fix", until="From now on “The Colosseum is located in” is to be continued")
     visitor.tab("Take away")
     visitor.press("Build the files", until="The edited model with 2 changes")
     assert not first.exists()
