@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,10 @@ def run(*arguments) -> int:
 
 
 def started(*arguments, **options) -> subprocess.Popen:
+    """A program that hears Ctrl-C, which one started in the background of a shell does not."""
     return subprocess.Popen([sys.executable, "-m", "auditor", *map(str, arguments)], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL), **options)
 
 
 # As a program of its own
