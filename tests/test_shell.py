@@ -58,7 +58,7 @@ def started(*arguments, **options) -> subprocess.Popen:
 
 def test_a_trace_as_a_program(tiny):
     asked = started("trace", *CLAIM, "--answer", "Paris", "--model", tiny.folder, "--json")
-    out, err = asked.communicate(timeout=300)
+    out, err = asked.communicate(timeout=120)
     found = json.loads(out)
     assert asked.returncode == 0 and err == "", "progress goes to a terminal only"
     assert len(found["effect"]) == 4 and len(found["tokens"]) == len(found["effect"][0]) and found["sentence"]
@@ -66,7 +66,7 @@ def test_a_trace_as_a_program(tiny):
 
 def test_a_wrong_option_is_one_sentence_at_once():
     asked = started("edit", "The Eiffel Tower")
-    out, err = asked.communicate(timeout=300)
+    out, err = asked.communicate(timeout=120)
     assert asked.returncode == 2 and out == "" and err.count("\n") == 1 and "--new" in err
 
 
@@ -76,7 +76,7 @@ def test_control_c_in_the_middle_of_a_list_keeps_what_was_done(tiny, tmp_path):
     asked = started("bulk", rows, "--model", tiny.folder, "--session", file, "--json")
     first = json.loads(asked.stdout.readline())
     asked.send_signal(signal.SIGINT)
-    out, err = asked.communicate(timeout=300)
+    out, err = asked.communicate(timeout=120)
     assert first["row"] == 1 and asked.returncode == 130
     assert err.startswith(f"Stopped. Kept in “{file}”") and err.count("\n") == 1
     told = 1 + len(out.splitlines())
