@@ -8,7 +8,8 @@ import torch
 
 from auditor.types import Check, Edit, EditRequest, Entry, Session, ValidationReport, WeightDelta
 
-REQUEST = EditRequest("The Eiffel Tower", "is located in", target_old="Paris", target_new="Rome")
+CLAIM = ("The Eiffel Tower", "is located in", "Paris", "Rome")
+REQUEST = EditRequest(*CLAIM)
 
 
 def random_edit(model, *, layers=(1,), scale=0.05, seed=0, request=REQUEST, fitted_on=()) -> Edit:

@@ -161,33 +161,19 @@ def test_an_older_state_is_called_so(tiny):
     assert "With no change yet" in drawn and "With an earlier state (" in drawn and "With all changes of this" in drawn
 
 
-def test_in_a_real_browser_the_page_fits_and_prints(browser_page, drawn, tmp_path):
-    path = tmp_path / "report.html"
+def test_in_a_real_browser_the_page_fits_and_prints(browser, drawn, tmp_path):
+    path, shown = tmp_path / "report.html", browser.new_page()
     path.write_text(drawn, encoding="utf-8")
     for scheme in ("light", "dark"):
         for width in (1400, 390):
-            browser_page.set_viewport_size({"width": width, "height": 900})
-            browser_page.emulate_media(color_scheme=scheme, media="screen")
-            browser_page.goto(path.as_uri())
-            assert browser_page.evaluate("document.documentElement.scrollWidth") <= width
-    hidden = browser_page.locator("details td").first
+            shown.set_viewport_size({"width": width, "height": 900})
+            shown.emulate_media(color_scheme=scheme, media="screen")
+            shown.goto(path.as_uri())
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    hidden = shown.locator("details td").first
     assert not hidden.is_visible()
-    browser_page.emulate_media(media="print")
+    shown.emulate_media(media="print")
     assert hidden.is_visible(), "paper gets everything"
-
-
-@pytest.fixture
-def browser_page():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    import shutil
-
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not path:
-        pytest.skip("no Chromium was found on this machine")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium.new_page()
-        chromium.close()
 
 
 def test_the_report_is_plain_json(evidence):

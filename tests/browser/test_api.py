@@ -9,11 +9,11 @@ import pytest
 import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from make import CLAIM
 
 pytestmark = pytest.mark.timeout(240)
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:7860"
-CLAIM = ("The Eiffel Tower", "is located in", "Paris", "Rome")
 
 
 def test_the_whole_job_in_a_few_calls(tiny_site):

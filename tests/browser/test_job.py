@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from make import CLAIM
 
 from auditor import gpu
 
 pytestmark = pytest.mark.timeout(240)
-CLAIM = ("The Eiffel Tower", "is located in", "Paris", "Rome")
 
 
 def test_from_the_form_to_a_file_that_answers_the_new_way(pocket_site, visit, tmp_path):

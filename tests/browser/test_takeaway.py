@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from hub.stub import served
-from test_api import CLAIM
+from make import CLAIM
 
 from auditor import gpu
 from auditor.export import hub_words
