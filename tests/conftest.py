@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from hub.stub import Hub, served  # noqa: E402
 from make import make_tiny  # noqa: E402
 
 from auditor.model import POCKET, SharedModel, boot, load  # noqa: E402
@@ -49,3 +52,29 @@ def browser() -> Iterator:
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def online(monkeypatch) -> None:
+    """Let the Hub's client speak, by LFS, without long pauses between its own attempts."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.utils._http.time", types.SimpleNamespace(sleep=lambda _: time.sleep(0.01)))
+
+
+@pytest.fixture
+def hub(online, monkeypatch) -> Iterator[Hub]:
+    """A Hub on the loopback address, which the environment names."""
+    with served() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+
+
+@pytest.fixture
+def xet(monkeypatch, tmp_path, hub) -> Hub:
+    """The same with xet."""
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    hub.xet = tmp_path / "store"
+    hub.xet.mkdir()
+    return hub

@@ -7,32 +7,17 @@ import hashlib
 import logging
 import os
 import time
-import types
 
 import pytest
-from hub.stub import Hub, Repo, served
+from hub.stub import Repo, served
 from huggingface_hub import snapshot_download
 
 from auditor.errors import InvalidRequest
 from auditor.export import hub_words
 from auditor.export.hub import Moved, Pushed, PushFailed, PushProgress, problem, push
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("online")]
 TOKEN, NAME = "hf_good", "ada/edited"
-
-
-@pytest.fixture(autouse=True)
-def network(monkeypatch, tmp_path):
-    """Let the client speak, by LFS, without long pauses between its own attempts."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.utils._http.time", types.SimpleNamespace(sleep=lambda _: time.sleep(0.01)))
-
-
-@pytest.fixture
-def hub():
-    with served() as hub:
-        yield hub
 
 
 @pytest.fixture
@@ -258,15 +243,6 @@ def test_stop_leaves_the_repository_alone_and_the_next_push_goes_on(hub, folder)
 
 
 # The xet path
-
-
-@pytest.fixture
-def xet(monkeypatch, tmp_path, hub) -> Hub:
-    pytest.importorskip("hf_xet")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
-    hub.xet = tmp_path / "store"
-    hub.xet.mkdir()
-    return hub
 
 
 def test_large_files_by_xet_come_back_byte_for_byte(xet, folder, tmp_path, monkeypatch):

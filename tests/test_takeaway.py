@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import gradio as gr
 import pytest
-from hub.stub import served
 
 from auditor.audits import AUDITS
 from auditor.errors import SessionRejected
@@ -154,16 +153,12 @@ def pressed(app, page, token) -> str:
 
 
 @pytest.fixture
-def space(monkeypatch):
+def space(monkeypatch, hub):
     """A Space's environment. Gradio's own button wants the secrets of a real one as soon as it is drawn."""
     monkeypatch.setattr(gr, "LoginButton", lambda: gr.Checkbox(label="LoginButton"))
     monkeypatch.setenv("SPACE_ID", "ada/space")
     monkeypatch.setenv("OAUTH_CLIENT_ID", "client")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    with served() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        yield hub
+    return hub
 
 
 def drawn(app) -> dict[str, bool]:

@@ -242,6 +242,15 @@ def tree(self: Handler, name: str, revision: str) -> None:
                  for path, file in self.commit(name, revision).files.items()])
 
 
+@Route("GET", f"/api/models/{NAME}/commits/([^/]+)")
+def history(self: Handler, name: str, revision: str) -> None:
+    commits = self.repo(name).commits
+    told = commits[: commits.index(self.commit(name, revision)) + 1]
+    parts = [(commit.sha, *commit.message.split("\n\n", 1), "") for commit in reversed(told)]
+    self.answer([{"id": sha, "title": title, "message": body, "date": "2026-01-01T00:00:00.000Z", "authors": []}
+                 for sha, title, body, *_ in parts])
+
+
 @Route("POST", f"/api/models/{NAME}/preupload/main")
 def preupload(self: Handler, name: str) -> None:
     files = self.repo(name, write=True).at("main").files
