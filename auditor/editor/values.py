@@ -5,10 +5,12 @@
 2. A vector delta is added to the MLP's output at the subject's last token in every context. (Pythia's blocks are
    parallel, so this is the same as adding it to the block's output; only the layers above are run.)
 3. Adam lowers L(delta) = NLL of all target tokens, mean over contexts
-                        + kl_factor * KL(before || now) of the next words of the essence, mean over places
+                        + kl_factor * KL(before || now) of the essence's texts, mean over texts
                         + weight_decay * |delta| / |v0|^2.
+   A text's KL is the sum over its next words: a mean would hide the one word that carries the fact among the many
+   that any subject would do for.
 4. The step size falls evenly to lr_last of it. After each step |delta| is cut to clamp * |v0|. The search ends early
-   when the loss is small or has stopped falling.
+   when the loss is small. Of all steps but the first, where delta is 0, the one with the smallest loss is kept.
 
 v0 = W_out^T k + b_out is the value *at the averaged key*; so v - v0 is delta exactly, and W_out'^T k + b_out = v
 is what the rank-one update promises. Meng et al. (2022), equation 4; the weight decay's form is that of their code.
@@ -27,11 +29,6 @@ from auditor.editor.keys import Context
 from auditor.model import Past, SharedModel
 from auditor.types import Edit, Fitting
 
-PATIENCE = 8
-"""Steps without improvement after which the search ends."""
-LEAST_GAIN = 1e-3
-"""Smallest fall of the loss that counts as improvement, nats."""
-
 
 @dataclass(frozen=True, eq=False)
 class Value:
@@ -39,9 +36,10 @@ class Value:
 
     delta: Tensor
     """[d_model], fp32: v - v0."""
-    losses: tuple[float, ...]
     probability: float
     """Mean probability of the whole target over contexts, with delta added."""
+    losses: tuple[float, ...]
+    """Of every step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +68,8 @@ class _Batch:
     """Contexts: the first rows."""
     essence: tuple[Tensor, Tensor]
     """Row and column of every next word that must stay."""
+    texts: int
+    """Of the essence: the other rows."""
     before: Tensor
     """[place, d_vocab] log-probabilities there, before the edit."""
 
@@ -90,13 +90,15 @@ def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], 
     delta = torch.zeros_like(v0, requires_grad=True)
     adam = torch.optim.Adam([delta], lr=how.lr)
     losses: list[float] = []
+    best = None
     for step in range(1, how.steps + 1):
         adam.param_groups[0]["lr"] = how.lr * (1 - (1 - how.lr_last) * (step - 1) / max(how.steps - 1, 1))
         with model.applied(edits), torch.enable_grad():
             loss, probability = _loss(model, batch, delta, v0, layer, how)                                   # 2, 3
             losses.append(float(loss.detach()))
-            ended = step == how.steps or losses[-1] < how.stop_loss or _flat(losses)
-            fitted = delta.detach().clone()
+            ended = step == how.steps or losses[-1] < how.stop_loss
+            if losses[-1] <= min(losses[1:] or losses):  # of the steps after delta = 0, which changes nothing
+                best = delta.detach().clone(), float(probability)
             if not ended:
                 adam.zero_grad()
                 loss.backward()
@@ -109,7 +111,7 @@ def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], 
                       probability=float(probability))
         if ended:
             break
-    return Value(delta=fitted, losses=tuple(losses), probability=float(probability))
+    return Value(*best, losses=tuple(losses))
 
 
 @torch.no_grad()
@@ -133,7 +135,7 @@ def _prepare(model: SharedModel, contexts: Sequence[Context], target: Sequence[i
              for i, c in enumerate(contexts) for j, token in enumerate(target)]
     return _Batch(hidden=entering[every, columns].float(), past=past.before(start), before=before,
                   where=tuple(torch.tensor(column, device=model.device) for column in zip(*where)),
-                  rows=len(contexts), essence=(row, place - start[row]))
+                  rows=len(contexts), essence=(row, place - start[row]), texts=len(essence))
 
 
 def _loss(model: SharedModel, batch: _Batch, delta: Tensor, v0: Tensor, layer: int, how: Fit) -> tuple[Tensor, Tensor]:
@@ -149,11 +151,5 @@ def _loss(model: SharedModel, batch: _Batch, delta: Tensor, v0: Tensor, layer: i
         loss = loss + how.weight_decay * delta.norm() / v0.norm() ** 2
     if how.kl_factor:
         now = model.logits(hidden[batch.essence]).log_softmax(-1)  # (place, d_vocab)
-        loss = loss + how.kl_factor * (batch.before.exp() * (batch.before - now)).sum(-1).mean()
+        loss = loss + how.kl_factor * (batch.before.exp() * (batch.before - now)).sum() / batch.texts
     return loss, picked.detach().sum(1).exp().mean()
-
-
-def _flat(losses: Sequence[float]) -> bool:
-    """True when the last PATIENCE steps brought no improvement."""
-    earlier, recent = losses[:-PATIENCE], losses[-PATIENCE:]
-    return bool(earlier) and min(recent) > min(earlier) - LEAST_GAIN
