@@ -26,8 +26,8 @@ from typing import Any
 from auditor.errors import AuditorError
 from auditor.model import SharedModel
 
-SECONDS = 120
-"""GPU time asked for per call on ZeroGPU."""
+SECONDS = int(os.environ.get("MODEL_AUDITOR_GPU_SECONDS", 120))
+"""GPU time asked for per call on ZeroGPU. A visitor whose quota is shorter is refused, so it should not be long."""
 
 log = logging.getLogger(__name__)
 _model: SharedModel | None = None

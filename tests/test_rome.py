@@ -209,7 +209,7 @@ def test_the_best_step_is_kept_and_a_small_loss_ends_the_search(tiny):
     target, v0 = tiny.target_tokens(REQUEST.target_new), torch.ones(tiny.d_model)
     wild = Fit(steps=12, lr=.1, lr_last=90., weight_decay=.5, clamp=0., kl_factor=.5, stop_loss=0.)
     found = finish(values.fit(tiny, texts, target, kept, v0, 1, wild))
-    assert len(found.losses) == 12 and min(found.losses[1:]) < found.losses[-1]  # it overshoots, so the last is not best
+    assert len(found.losses) == 12 and min(found.losses[1:]) < found.losses[-1]  # it overshoots
     with tiny.applied(), torch.no_grad():
         loss, probability = _loss(tiny, _prepare(tiny, texts, target, kept, 1), found.delta, v0, 1, wild)
     assert float(loss) == pytest.approx(min(found.losses[1:]), rel=1e-5) and float(probability) == found.probability

@@ -2,8 +2,8 @@
 
 1. "{subject} is a": the next word there (Meng et al. 2022, appendix).
 2. The model's own words: texts that it writes when given the subject alone, sampled by the request's seed. At each of
-   their places the next word must stay. Where a text comes to the old answer it is cut off so that the last word
-   asked for is the one before it.
+   their places the next word must stay. A text is cut off before the place where the old answer follows, or where the
+   model would likeliest say it: that place must not stay.
 
 Without the second an edit at an early layer takes with it most of what the model knows of the subject: there the new
 value is all that later layers see of it.
@@ -54,8 +54,12 @@ def _own(model: SharedModel, request: EditRequest, count: int, edits: Sequence[E
     start = model.tokens(request.subject)
     with model.applied(edits):
         given = torch.tensor([start] * count, device=model.device)
-        new = model.decode(given, LENGTH, torch.Generator().manual_seed(request.seed)).tolist()
-    rows = dict.fromkeys(tuple(_before(model, row, request.target_old)) for row in new)
+        new = model.decode(given, LENGTH, torch.Generator().manual_seed(request.seed))
+        final = model.run(model.embed(torch.cat([given, new], dim=1)), 0)
+        likeliest = model.logits(final[:, len(start) :]).argmax(-1).tolist()
+    asked = model.target_tokens(request.target_old)[0] if request.target_old else None
+    rows = dict.fromkeys(tuple(_before(model, row[: top.index(asked) if asked in top else None], request.target_old))
+                         for row, top in zip(new.tolist(), likeliest, strict=True))
     return [Kept((*start, *row), len(start) - 1, len(start)) for row in rows if row]
 
 

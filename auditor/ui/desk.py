@@ -99,6 +99,11 @@ class Desk:
         """The same for an errand of the files' queue."""
         self._halt(beside(request, FILES))
 
+    def stop_all(self, request: gr.Request) -> None:
+        """The same for all of them."""
+        for stop in (self.stop, self.stop_long, self.stop_files):
+            stop(request)
+
     def _halt(self, visitor: str | None) -> None:
         if flag := self._flags.get(visitor or ""):
             flag.set()

@@ -226,4 +226,5 @@ def register(desk: Desk, session: gr.State) -> None:
             trigger.click(spoken(function), [session, *(box[p] for p in wanted)], outputs.get(name, [result]),
                           api_name=name, api_description=inspect.getdoc(function),
                           **lines.get(name, QUEUE))
-    trigger.click(desk.stop, None, None, api_name="stop", api_description="Stop this session's errand.", queue=False)
+    trigger.click(desk.stop_all, None, None, api_name="stop", api_description="Stop this session's errands.",
+                  queue=False)

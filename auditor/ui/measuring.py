@@ -22,10 +22,8 @@ from auditor.model import SharedModel
 from auditor.types import BenchmarkScore, Edit, Entry, Fitting, Session
 from auditor.ui import words
 
-STAGES = {"Fit": "Fitting the other recipe at the same layer",
+STAGES = {"Fit": "Fitting the same claim by another recipe at the same layer",
           "Questions": "Putting the short questions to the model, before and after the change"}
-OTHER = {"default": "seed", "seed": "default"}
-"""The preset that each preset is compared with."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 2. "Make the questions" fills the table; rows can be edited, pasted or uploaded. What stands there is what is asked.
 3. "Measure the quality" runs the benchmarks on it. Scores come in one by one and belong to the session; Stop keeps
    what is done.
-4. "Compare" fits the same claim with the other recipe, measures it on the same questions, and adds a column. Such
+4. "Compare" fits the same claim with another recipe, measures it on the same questions, and adds a column. Such
    rivals live in this page only, never in the session.
 """
 
@@ -21,6 +21,7 @@ import gradio as gr
 from auditor import gpu
 from auditor.benchmarks import BENCHMARKS, Cases
 from auditor.benchmarks.cases import COLUMNS, KINDS
+from auditor.editor import METHODS
 from auditor.errors import AuditorError, InvalidRequest, Stopped, UserError
 from auditor.types import Entry, Session
 from auditor.ui import cards, forms, measuring, words
@@ -134,10 +135,12 @@ def recipe(method: str, preset: str) -> str:
     return f"{method.upper()}, {PRESETS.get(preset, preset or 'settings of its own')}"
 
 
-def compare_label(entry: Entry | None) -> str:
-    """What the comparing button would compare with."""
-    own = preset_of(entry.edit) if entry else "default"
-    return "Compare with the recommended settings" if own == "seed" else "Compare with the original recipe"
+def other_recipes(entry: Entry | None) -> gr.Radio:
+    """The choice of what to compare with: every recipe of the change's method but its own, the roughest first."""
+    presets = METHODS[entry.edit.method].presets if entry and entry.edit.method in METHODS else {}
+    names = [name for name in reversed(presets) if name != preset_of(entry.edit)]
+    return gr.Radio([(PRESETS.get(name, name), name) for name in names], value=names[0] if names else None,
+                    label="Compare with")
 
 
 # The panel
@@ -168,7 +171,8 @@ class Quality:
             self.measure_go, self.measure_stop, self.measure_status = buttons("Measure the quality")
             self.notices, self.result = gr.HTML(), gr.HTML()
             with gr.Column(visible=False, elem_classes="beside") as self.beside:
-                self.compare_go, self.compare_stop, self.compare_status = buttons(compare_label(None))
+                self.other = other_recipes(None)
+                self.compare_go, self.compare_stop, self.compare_status = buttons("Compare")
             self.comparison = gr.HTML()
 
     def draw_questions(self) -> None:
@@ -202,7 +206,7 @@ class Quality:
         shown = [self.drafts, self.filling, self.sure, self.trouble, self.notices]
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         state = [page.session, self.pick, self.drafts, self.rivals]
-        drawn = [self.waiting, self.work, self.pick, *shown, self.result, self.comparison, self.beside, self.compare_go]
+        drawn = [self.waiting, self.work, self.pick, *shown, self.result, self.comparison, self.beside, self.other]
         self.filling.change(filled, self.filling, self.table, **quiet)
         page.session.change(self.follow, state, drawn, **quiet)
         self.pick.input(self.show, state, drawn, **quiet)
@@ -216,7 +220,7 @@ class Quality:
         serve(self.measure_go.click, self.measure, [*where, self.table, self.pasted, self.which],
               [*shown, page.session, self.result], status=self.measure_status, go=self.measure_go,
               stop=self.measure_stop)
-        serve(self.compare_go.click, self.compare, [page.session, self.pick, self.rivals],
+        serve(self.compare_go.click, self.compare, [page.session, self.pick, self.other, self.rivals],
               [self.rivals, self.comparison], status=self.compare_status, go=self.compare_go, stop=self.compare_stop)
 
     # What is shown
@@ -240,7 +244,7 @@ class Quality:
         entry = entry_of(session, picked)
         return {**self.laid_out(session, entry, draft_of(entry, drafts)), **self.scored(entry),
                 self.comparison: cards.comparison(columns(session, rivals)),
-                self.beside: gr.Column(visible=bool(entry.scores)), self.compare_go: gr.Button(compare_label(entry))}
+                self.beside: gr.Column(visible=bool(entry.scores)), self.other: other_recipes(entry)}
 
     def laid_out(self, session: Session, entry: Entry, draft: Draft) -> dict:
         """The table with what is to be said of it.
@@ -331,12 +335,12 @@ class Quality:
         yield {self.page.session: measuring.kept(session, picked, tale.scores, cases),
                self.measure_status: tale.status()}
 
-    def compare(self, session: Session, picked: str, rivals: tuple, request: gr.Request) -> Iterator[dict]:
-        """Fit the other recipe at the same layer, measure it on the same questions, and add its column."""
+    def compare(self, session: Session, picked: str, preset: str, rivals: tuple, request: gr.Request) -> Iterator[dict]:
+        """Fit another recipe at the same layer, measure it on the same questions, and add its column."""
         entry = entry_of(session, picked)
         if not entry.scores or not entry.cases:
             raise UserError("Measure this change first; then there is something to compare with.")
-        preset, cases = measuring.OTHER.get(preset_of(entry.edit), "seed"), Cases.from_dict(dict(entry.cases))
+        cases = Cases.from_dict(dict(entry.cases))
         tale = Measuring([score.name for score in cards.complete(entry.scores) if score in entry.scores],
                          self.page.desk.pace, fit=True)
         events = gpu.stream(measuring.rivalled, session, picked, cases, preset, tale.names)

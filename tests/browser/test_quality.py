@@ -7,6 +7,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from auditor.benchmarks import BENCHMARKS
+from auditor.ui.fix_panel import PRESETS
 
 pytestmark = pytest.mark.timeout(420)
 PATIENCE = 240_000
@@ -80,7 +81,11 @@ def test_stop_keeps_what_is_done_and_the_other_recipe_stands_beside_it(pocket_si
     visitor.tab("Quality")
     visitor.see("of 4 measured benchmarks passed; 9 were not measured.")
     assert visitor.page.locator(".card:visible:has(.fill)").count() == 4
-    visitor.press("Compare with the original recipe", until="○ not accepted, for comparison")
+    choice = visitor.page.locator("label:visible:has(input[type=radio])", has_text="for comparison")
+    assert [text.strip() for text in choice.all_inner_texts()] == [PRESETS["seed"], PRESETS["published"]]
+    choice.last.click()
+    visitor.press("Compare", until="○ not accepted, for comparison")
+    visitor.see("ROME, the published recipe")
     visitor.tab("Changes so far")
     table = visitor.page.locator("table:visible:has-text('Accepted changes')").first.inner_text()
     assert table.count("Australia") == 1
