@@ -20,7 +20,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,17 +56,21 @@ class Exported:
 
 
 class _Watched:
-    """A binary file that counts and hashes what is written into it, and can be told to stop."""
+    """A binary file that counts what is written into it, hashes it beside the writing, and can be told to stop."""
 
-    def __init__(self, file: Any):
+    def __init__(self, file: Any, pool: Executor):
         self.file, self.done, self.stopped, self.sha256 = file, 0, threading.Event(), hashlib.sha256()
+        self._pool = pool
 
     def write(self, data: Any) -> int:
         if self.stopped.is_set():
             raise Stopped("The export was stopped; nothing was left behind.")
-        self.done += memoryview(data).nbytes
-        self.sha256.update(data)
-        return self.file.write(data)
+        hashed = self._pool.submit(self.sha256.update, data)
+        try:
+            return self.file.write(data)
+        finally:
+            hashed.result()  # before the writer takes its memory back
+            self.done += memoryview(data).nbytes
 
     def flush(self) -> None:
         self.file.flush()
@@ -144,8 +148,8 @@ def saving(tensors: Mapping[str, Tensor], path: Path, dump: Callable = torch.sav
     """Write beside the final name in a thread, yield bytes written so far, then rename; returns the file's SHA-256."""
     part = part_of(path)
     try:
-        with open(part, "wb") as file, ThreadPoolExecutor(1) as pool:
-            watched = _Watched(file)
+        with open(part, "wb") as file, ThreadPoolExecutor(2) as pool:
+            watched = _Watched(file, pool)
             try:
                 writing = pool.submit(dump, tensors, watched)
                 while not wait([writing], PULSE).done:
