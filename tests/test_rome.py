@@ -217,6 +217,21 @@ def test_the_best_step_is_kept_and_a_small_loss_ends_the_search(tiny):
     assert len(finish(values.fit(tiny, texts, target, kept, v0, 1, easy)).losses) == 1
 
 
+def test_another_round_goes_on_while_the_answer_is_unlikely(tiny):
+    texts, kept = contexts(tiny, REQUEST.prompt, REQUEST.subject, 2), essence(tiny, REQUEST, 0)
+    v0, how = torch.ones(tiny.d_model), Fit(steps=3, lr=.5, weight_decay=0., clamp=0., kl_factor=0., stop_loss=0.)
+
+    def losses(target, **options):
+        return finish(values.fit(tiny, texts, target, kept, v0, 1, dataclasses.replace(how, **options))).losses
+
+    word = tiny.target_tokens(REQUEST.target_new)
+    once, twice = losses(word), losses(word, rounds=2)  # a random model does not come to say it in a few steps
+    assert len(once) == 3 and len(twice) == 6 and twice[:3] == once and twice[-1] < once[-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(values, "LIKELY", 0.0)
+        assert losses(word, rounds=2) == once
+
+
 def test_earlier_keys_are_recovered_and_spared(tiny, edit):
     with tiny.applied():
         k = key(tiny, contexts(tiny, REQUEST.prompt, REQUEST.subject, 5), 1)

@@ -31,7 +31,7 @@ FREE = 12
 CHECKPOINTS = (1, 2, 5, 10)
 """Further edits after which the scratch run is measured."""
 ANSWERED_FREELY = ("direct", "paraphrase", "question", "form", "same", "neighbour", "chain")
-LIGHT = {"contexts_for_key": 8, "contexts_for_value": 3, "own_words": 2, "steps": 15}
+LIGHT = {"contexts_for_key": 8, "contexts_for_value": 3, "own_words": 2, "steps": 15, "rounds": 1}
 """Most texts and steps of a further edit: the engine is the same, it only reads less and searches shorter."""
 Row = tuple[tuple[int, ...], int]
 """Token ids, and the first position that is scored."""

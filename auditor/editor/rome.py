@@ -42,7 +42,8 @@ class RomeConfig:
     contexts_for_key: int = option(20, "Texts over which the key is averaged, the bare prompt included", source=CODE)
     contexts_for_value: int = option(5, "Texts in which the new answer is fitted, the bare prompt included",
                                      source="20 in the published code; fewer here for speed")
-    steps: int = option(20, "Most steps of the search for the value", source=CODE)
+    steps: int = option(20, "Most steps of the search for the value, in one round", source=CODE)
+    rounds: int = option(2, "Most rounds, where the new answer stays less likely than not", source="ours")
     lr: float = option(0.5, "Step size of the search (Adam)", source=CODE)
     lr_last: float = option(0.1, "Step size at the last step", unit="share of the first", source="ours")
     weight_decay: float = option(0.5, "Weight of |delta| / |v0|^2 in the loss", source=CODE)
@@ -59,10 +60,10 @@ class RomeConfig:
 
 PRESETS = {
     "default": RomeConfig(),
-    "published": RomeConfig(contexts_for_value=20, steps=25, lr_last=1.0, kl_factor=0.0625, own_words=0,
+    "published": RomeConfig(contexts_for_value=20, steps=25, rounds=1, lr_last=1.0, kl_factor=0.0625, own_words=0,
                             protect_earlier=False),
-    "seed": RomeConfig(contexts_for_key=1, contexts_for_value=1, steps=20, lr_last=1.0, weight_decay=0.0, clamp=0.0,
-                       kl_factor=0.0, own_words=0, stop_loss=0.01, first_token_only=True, covariance=False,
+    "seed": RomeConfig(contexts_for_key=1, contexts_for_value=1, steps=20, rounds=1, lr_last=1.0, weight_decay=0.0,
+                       clamp=0.0, kl_factor=0.0, own_words=0, stop_loss=0.01, first_token_only=True, covariance=False,
                        protect_earlier=False),
 }
 

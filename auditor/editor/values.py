@@ -11,6 +11,7 @@
    that any subject would do for.
 4. The step size falls evenly to lr_last of it. After each step |delta| is cut to clamp * |v0|. The search ends early
    when the loss is small. Of all steps but the first, where delta is 0, the one with the smallest loss is kept.
+5. While the new answer is less likely than not at the end of a round of steps, another round goes on from there.
 
 v0 = W_out^T k + b_out is the value *at the averaged key*; so v - v0 is delta exactly, and W_out'^T k + b_out = v
 is what the rank-one update promises. Meng et al. (2022), equation 4; the weight decay's form is that of their code.
@@ -29,6 +30,8 @@ from auditor.editor.keys import Context
 from auditor.model import Past, SharedModel
 from auditor.types import Edit, Fitting
 
+LIKELY = 0.5
+"""Probability of the new answer, mean over contexts, with which a round may be the last."""
 
 @dataclass(frozen=True, eq=False)
 class Value:
@@ -53,6 +56,7 @@ class Fit:
     kl_factor: float
     stop_loss: float
     lr_last: float = 1.0
+    rounds: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +94,15 @@ def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], 
     delta = torch.zeros_like(v0, requires_grad=True)
     adam = torch.optim.Adam([delta], lr=how.lr)
     losses: list[float] = []
-    best = None
-    for step in range(1, how.steps + 1):
-        adam.param_groups[0]["lr"] = how.lr * (1 - (1 - how.lr_last) * (step - 1) / max(how.steps - 1, 1))
+    best, most = None, how.rounds * how.steps
+    for step in range(1, most + 1):
+        share = (step - 1) % how.steps / max(how.steps - 1, 1)
+        adam.param_groups[0]["lr"] = how.lr * (1 - (1 - how.lr_last) * share)
         with model.applied(edits), torch.enable_grad():
             loss, probability = _loss(model, batch, delta, v0, layer, how)                                   # 2, 3
             losses.append(float(loss.detach()))
-            ended = step == how.steps or losses[-1] < how.stop_loss
+            enough = float(probability) >= LIKELY or step == most                                            # 5
+            ended = losses[-1] < how.stop_loss or (step % how.steps == 0 and enough)
             if losses[-1] <= min(losses[1:] or losses):  # of the steps after delta = 0, which changes nothing
                 best = delta.detach().clone(), float(probability)
             if not ended:
@@ -107,7 +113,7 @@ def fit(model: SharedModel, contexts: Sequence[Context], target: Sequence[int], 
             largest = how.clamp * v0.norm()                                                                  # 4
             if how.clamp and delta.norm() > largest:
                 delta.mul_(largest / delta.norm())
-        yield Fitting(layer=layer, attempt=attempt, step=step, steps=how.steps, loss=losses[-1],
+        yield Fitting(layer=layer, attempt=attempt, step=step, steps=-(-step // how.steps) * how.steps, loss=losses[-1],
                       probability=float(probability))
         if ended:
             break
