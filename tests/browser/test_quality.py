@@ -67,6 +67,10 @@ def test_from_the_questions_to_thirteen_cards(pocket_site, visit):
     card.get_by_text(OWN).wait_for()
     assert "✔ passed" in card.inner_text() and "limit 50 %" in card.inner_text()
     visitor.see("Side by side")
+    visitor.page.set_viewport_size({"width": 390, "height": 900})
+    visitor.page.wait_for_timeout(500)
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
+    visitor.page.set_viewport_size({"width": 1400, "height": 900})
     rewrite(visitor, OWN, ASKED)
     visitor.see("the scores below belong to the earlier questions")
     assert "Traceback" not in visitor.text()
