@@ -2,7 +2,7 @@
 
 1. Write a checkpoint of Pythia 2.8B's shape (`--layers` for less), half precision, random weights, shard by shard.
 2. Serve it in a process of its own. This process is the visitors: one loads a session file with one change and asks
-   for the `.pt` file; another one clicks, and fetches the page, over and over meanwhile.
+   for the `.pt` file; another one clicks, and fetches the page, twice a second meanwhile.
 3. Then the first visitor fetches the whole file, and the other goes on clicking.
 4. Report seconds until the file is complete and fetched, the slowest answer, and the server's extra memory.
 
@@ -39,7 +39,8 @@ from safetensors.torch import save_file  # noqa: E402
 
 WIDTH, MLP, HEADS, VOCABULARY = 2560, 10240, 32, 50304
 SHARD = 2**30
-PAUSE = 0.05
+GLANCE, BREATH = 0.05, 0.5
+"""Seconds between two looks at the memory, and between an answer and the other visitor's next click."""
 
 
 def shapes(layers: int) -> dict[str, tuple[int, ...]]:
@@ -104,7 +105,7 @@ def serve(folder: Path) -> None:
 class Watch:
     """Repeats a piece of work in a thread while the scope lasts; `found` holds what it returned."""
 
-    def __init__(self, work: Callable[[], float], pause: float = PAUSE):
+    def __init__(self, work: Callable[[], float], pause: float = BREATH):
         self._work, self._pause, self.found = work, pause, []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -153,7 +154,7 @@ def measure(pid: int, url: str, session: str, endpoint: str) -> None:
     clicks, pages = (lambda: timed(lambda: other.predict(api_name="/session"))), (lambda: timed(lambda: fetch(url)))
     say("click, nobody downloading, slowest of 10", max(clicks() for _ in range(10)), "s")
     before = memory(pid, "RssAnon")
-    kinds = {kind: Watch(lambda kind=kind: memory(pid, kind)) for kind in ("RssAnon", "RssFile")}
+    kinds = {kind: Watch(lambda kind=kind: memory(pid, kind), GLANCE) for kind in ("RssAnon", "RssFile")}
     with kinds["RssAnon"], kinds["RssFile"], Watch(clicks) as clicked, Watch(pages) as fetched:
         files = []
         spent = timed(lambda: files.extend(one.predict(api_name=f"/{endpoint}")))
