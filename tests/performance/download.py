@@ -105,7 +105,7 @@ def serve(folder: Path) -> None:
 class Watch:
     """Repeats a piece of work in a thread while the scope lasts; `found` holds what it returned."""
 
-    def __init__(self, work: Callable[[], float], pause: float = BREATH):
+    def __init__(self, work: Callable[[], float], pause: float):
         self._work, self._pause, self.found = work, pause, []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -147,7 +147,7 @@ def fetch(url: str) -> None:
             pass
 
 
-def measure(pid: int, url: str, session: str, endpoint: str) -> None:
+def measure(pid: int, url: str, session: str, endpoint: str, pause: float) -> None:
     """Be the visitors: one downloads, one clicks."""
     one, other = (Client(url, verbose=False, download_files=False) for _ in range(2))
     one.predict(handle_file(session), api_name="/load_session")
@@ -155,7 +155,7 @@ def measure(pid: int, url: str, session: str, endpoint: str) -> None:
     say("click, nobody downloading, slowest of 10", max(clicks() for _ in range(10)), "s")
     before = memory(pid, "RssAnon")
     kinds = {kind: Watch(lambda kind=kind: memory(pid, kind), GLANCE) for kind in ("RssAnon", "RssFile")}
-    with kinds["RssAnon"], kinds["RssFile"], Watch(clicks) as clicked, Watch(pages) as fetched:
+    with kinds["RssAnon"], kinds["RssFile"], Watch(clicks, pause) as clicked, Watch(pages, pause) as fetched:
         files = []
         spent = timed(lambda: files.extend(one.predict(api_name=f"/{endpoint}")))
     path = next(Path(each["path"] if isinstance(each, dict) else each) for each in files if ".pt" in str(each))
@@ -164,7 +164,7 @@ def measure(pid: int, url: str, session: str, endpoint: str) -> None:
         file_pages_peak=round(max(kinds["RssFile"].found), 2))
     say("slowest click of another visitor meanwhile", max(clicked.found), "s", clicks=len(clicked.found))
     say("slowest page of another visitor meanwhile", max(fetched.found), "s", pages=len(fetched.found))
-    with Watch(clicks) as clicked, Watch(pages) as fetched:
+    with Watch(clicks, pause) as clicked, Watch(pages, pause) as fetched:
         spent = timed(lambda: fetch(f"{url}gradio_api/file={path}"))
     say("fetching the file over HTTP", spent, "s")
     say("slowest click of another visitor meanwhile", max(clicked.found), "s", clicks=len(clicked.found))
@@ -175,6 +175,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, default=32, help="fewer for a smaller machine (default: %(default)s)")
     parser.add_argument("--endpoint", default="export", help="or bundle, for all files (default: %(default)s)")
+    parser.add_argument("--pause", type=float, default=BREATH,
+                        help="seconds between an answer and the other visitor's next click (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where to work; 20 GB for all layers (default: the system's own)")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -190,7 +192,7 @@ def main() -> None:
                                   env={**os.environ, "GRADIO_TEMP_DIR": str(work / "served")})
         try:
             told = json.loads(server.stdout.readline())
-            measure(server.pid, told["url"], told["session"], options.endpoint)
+            measure(server.pid, told["url"], told["session"], options.endpoint, options.pause)
         finally:
             server.terminate()
             server.wait()
